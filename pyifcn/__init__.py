@@ -1,0 +1,1 @@
+"""Score maps to instance masks, fast."""
