@@ -355,7 +355,8 @@ class Masks:
         edges = (edges // step + x1) * height + edges % step + y1
         if len(edges) and edges[-1] == height * width:
             edges = edges[:-1]
-        return np.diff(edges, prepend=0, append=height * width)
+        runs: npt.NDArray[np.int64] = np.diff(edges, prepend=0, append=height * width)
+        return runs
 
 
 def _checked_size(size: Sequence[int]) -> tuple[int, int]:

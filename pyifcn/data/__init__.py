@@ -1,0 +1,32 @@
+"""Images with instance masks: COCO annotations, synthetic fields, augmentation.
+
+Needs NumPy, Pillow and pycocotools, but not PyTorch.
+"""
+
+try:
+    from pyifcn.data import augment
+    from pyifcn.data.coco import CocoInstances, DataError
+    from pyifcn.data.files import written_whole
+    from pyifcn.data.images import ImageError, read_image
+    from pyifcn.data.nuclei import SyntheticNuclei
+    from pyifcn.data.sample import Sample, Truth
+    from pyifcn.data.shapes import SyntheticShapes
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] not in ("PIL", "pycocotools"):
+        raise
+    raise ImportError(
+        f"pyifcn.data needs {error.name}; install it with: pip install 'pyifcn[models]'"
+    ) from None
+
+__all__ = [
+    "CocoInstances",
+    "DataError",
+    "ImageError",
+    "Sample",
+    "SyntheticNuclei",
+    "SyntheticShapes",
+    "Truth",
+    "augment",
+    "read_image",
+    "written_whole",
+]

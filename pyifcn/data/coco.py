@@ -1,0 +1,272 @@
+"""Images annotated in COCO's instances format."""
+
+from __future__ import annotations
+
+import copy
+import gzip
+import json
+import math
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from pyifcn.data.images import read_image
+from pyifcn.data.sample import Sample, Truth
+from pyifcn.masks import Masks
+
+_FAR = 2**20  # pixels; a polygon's corner further out than this is an error, not a shape
+
+
+class DataError(ValueError):
+    """Annotations or results are not what their format asks for."""
+
+
+class CocoInstances(Sequence[Sample]):
+    """The images of a COCO instances file, each with its masks.
+
+    The whole json is checked as it is read, so that an error shows at once; images are decoded
+    and polygons drawn when a sample is asked for. Samples come in the order of the file's
+    `images`. Slices and `filter` give a data set that shares the annotations.
+
+    Args:
+        annotations: The json file.
+        images: The folder that the `file_name`s are relative to.
+
+    Attributes:
+        records: The image records of the json, one for each sample.
+        categories: Category names by id.
+
+    Raises:
+        DataError: If the file is not COCO's instances format or anything in it is malformed; the
+            message names the file and the annotation's id.
+
+    Example:
+        >>> data = CocoInstances("instances_val.json", "images")     # doctest: +SKIP
+        >>> grey = data.filter(lambda record: record["channels"] == 1)  # doctest: +SKIP
+        >>> grey[0].image.shape, grey[0].masks                       # doctest: +SKIP
+        ((256, 256, 3), Masks(27, size=(256, 256)))
+    """
+
+    records: Sequence[dict[str, Any]]
+    categories: dict[int, str]
+
+    def __init__(self, annotations: str | os.PathLike[str], images: str | os.PathLike[str]) -> None:
+        self.path = Path(annotations)
+        self.images = Path(images)
+        content = read_json(self.path)
+        if not isinstance(content, dict):
+            raise DataError(f"{self.path} is not COCO instances: it holds {_kind(content)}")
+        for key in ("images", "annotations"):
+            if not isinstance(content.get(key), list):
+                raise DataError(f"{self.path} is not COCO instances: it has no list '{key}'")
+        self.categories = _read_categories(content.get("categories", []), self.path)
+        self.records = content["images"]
+        self._annotations: dict[int | str, list[dict[str, Any]]] = {}
+        for position, record in enumerate(self.records):
+            _check_image(record, f"{self.path}: images[{position}]")
+            if record["id"] in self._annotations:
+                raise DataError(f"{self.path}: two images have the id {record['id']}")
+            self._annotations[record["id"]] = []
+        sizes = {record["id"]: (record["height"], record["width"]) for record in self.records}
+        seen = set()
+        for position, annotation in enumerate(content["annotations"]):
+            where = _name(annotation, position, self.path)
+            _check_annotation(annotation, sizes, where)
+            name = annotation.get("id", f"at {position}")
+            if name in seen:
+                raise DataError(f"{where}: the id occurs twice")
+            seen.add(name)
+            self._annotations[annotation["image_id"]].append(annotation)
+
+    def filter(self, predicate: Callable[[dict[str, Any]], bool]) -> CocoInstances:
+        """The samples whose image record satisfies `predicate`.
+
+        Args:
+            predicate: Called with each image's record as it stands in the json.
+        """
+        return self._with([record for record in self.records if predicate(record)])
+
+    def truth(self, index: int) -> Truth:
+        """The instances of one image, without decoding its pixels."""
+        record = self.records[index]
+        size = record["height"], record["width"]
+        annotations = self._annotations[record["id"]]
+        masks = Masks.from_rle([_as_rle(a["segmentation"], size) for a in annotations], size)
+        areas = masks.area.astype(np.float64)
+        for i, annotation in enumerate(annotations):
+            areas[i] = annotation.get("area", areas[i])
+        return Truth(
+            masks=masks,
+            labels=np.array([a["category_id"] for a in annotations], dtype=np.int64),
+            crowd=np.array([a.get("iscrowd", 0) for a in annotations], dtype=bool),
+            areas=areas,
+            image_id=record["id"],
+            file_name=record["file_name"],
+        )
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> CocoInstances: ...
+    def __getitem__(self, index: int | slice) -> Sample | CocoInstances:
+        """A sample, or the data set of a slice.
+
+        Raises:
+            ImageError: If the image cannot be read.
+            DataError: If the image has another size than its record says.
+        """
+        if isinstance(index, slice):
+            return self._with(self.records[index])
+        record = self.records[index]
+        path = self.images / record["file_name"]
+        image = read_image(path)
+        if image.shape[:2] != (record["height"], record["width"]):
+            raise DataError(
+                f"{path} is {image.shape[0]} x {image.shape[1]} pixels, "
+                f"but {self.path} says {record['height']} x {record['width']}"
+            )
+        truth = self.truth(index)
+        return Sample(
+            image=image,
+            masks=truth.masks,
+            labels=truth.labels,
+            crowd=truth.crowd,
+            image_id=truth.image_id,
+            file_name=truth.file_name,
+            areas=truth.areas,
+            info=record,
+        )
+
+    def __repr__(self) -> str:
+        return f"CocoInstances({str(self.path)!r}, {len(self)} images)"
+
+    def _with(self, records: Sequence[dict[str, Any]]) -> CocoInstances:
+        subset = copy.copy(self)
+        subset.records = records
+        return subset
+
+
+def read_json(path: Path) -> Any:
+    """The content of a json file, which may be compressed to `.gz`.
+
+    Raises:
+        DataError: If it cannot be read or is not json.
+    """
+    try:
+        content = path.read_bytes()
+        return json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is not json: {error}") from None
+
+
+def check_rle(rle: Any, size: tuple[int, int] | None, where: str) -> None:
+    """Check that `rle` is one of COCO's run-length codes.
+
+    Args:
+        rle: What should be a dict of `size` and `counts`.
+        size: The (height, width) that it should have; None for any.
+        where: What begins the message of an error.
+
+    Raises:
+        DataError: If it is not.
+    """
+    if not isinstance(rle, dict) or "counts" not in rle or "size" not in rle:
+        raise DataError(f"{where}: segmentation is neither polygons nor a run-length code")
+    if size is not None and rle["size"] != list(size):
+        raise DataError(f"{where}: segmentation has size {rle['size']}, its image {list(size)}")
+    try:
+        Masks.from_rle([rle])
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: {str(error).replace('rles[0]', 'segmentation')}") from None
+
+
+def _read_categories(categories: Any, path: Path) -> dict[int, str]:
+    if not isinstance(categories, list):
+        raise DataError(f"{path} is not COCO instances: 'categories' is no list")
+    names = {}
+    for position, category in enumerate(categories):
+        where = f"{path}: categories[{position}]"
+        _check_keys(category, {"id": int}, where)
+        names[category["id"]] = str(category.get("name", category["id"]))
+    return names
+
+
+def _check_image(record: Any, where: str) -> None:
+    _check_keys(record, {"id": (int, str), "file_name": str, "height": int, "width": int}, where)
+    if min(record["height"], record["width"]) <= 0 or record["height"] * record["width"] >= 2**31:
+        raise DataError(f"{where} has the size {record['height']} x {record['width']}")
+
+
+def _check_annotation(annotation: Any, sizes: dict[int | str, tuple[int, int]], where: str) -> None:
+    _check_keys(
+        annotation,
+        {"image_id": (int, str), "category_id": int, "segmentation": (list, dict)},
+        where,
+    )
+    if annotation["image_id"] not in sizes:
+        raise DataError(f"{where}: there is no image with the id {annotation['image_id']}")
+    if annotation.get("iscrowd", 0) not in (0, 1):
+        raise DataError(f"{where}: iscrowd is {annotation['iscrowd']!r}, neither 0 nor 1")
+    area = annotation.get("area", 0)
+    if not _is_number(area) or area < 0:
+        raise DataError(f"{where}: area is {area!r}")
+    if isinstance(annotation["segmentation"], list):
+        _check_polygons(annotation["segmentation"], where)
+    else:
+        check_rle(annotation["segmentation"], sizes[annotation["image_id"]], where)
+
+
+def _check_polygons(polygons: list[Any], where: str) -> None:
+    if not polygons:
+        raise DataError(f"{where}: segmentation is empty")
+    for polygon in polygons:
+        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+            raise DataError(f"{where}: a polygon is not a list of at least three x, y pairs")
+        for value in polygon:
+            if not _is_number(value) or abs(value) > _FAR:
+                raise DataError(f"{where}: a polygon has the coordinate {value!r}")
+
+
+def _check_keys(record: Any, kinds: dict[str, type | tuple[type, ...]], where: str) -> None:
+    if not isinstance(record, dict):
+        raise DataError(f"{where} is {_kind(record)}, not an object")
+    for key, kind in kinds.items():
+        if key not in record:
+            raise DataError(f"{where} has no '{key}'")
+        if not isinstance(record[key], kind) or isinstance(record[key], bool):
+            raise DataError(f"{where}: {key} is {record[key]!r}")
+
+
+def _name(annotation: Any, position: int, path: Path) -> str:
+    if isinstance(annotation, dict) and isinstance(annotation.get("id"), int | str):
+        return f"{path}: annotation {annotation['id']}"
+    return f"{path}: annotations[{position}]"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    return repr(value)[:40]
+
+
+def _as_rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
+    if isinstance(segmentation, dict):
+        return segmentation
+    merged: dict[str, Any] = coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
+    return merged

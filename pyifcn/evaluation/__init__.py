@@ -1,0 +1,28 @@
+"""How good instance masks are: average recall, detection quality, results files.
+
+Needs NumPy, Pillow and pycocotools, but not PyTorch.
+"""
+
+from pyifcn.evaluation.matching import THRESHOLDS
+from pyifcn.evaluation.quality import (
+    DetectionQuality,
+    MatchCounts,
+    detection_quality,
+    match_counts,
+)
+from pyifcn.evaluation.recall import average_recall
+from pyifcn.evaluation.results import coco_results, read_results, write_results
+from pyifcn.evaluation.table import report
+
+__all__ = [
+    "THRESHOLDS",
+    "DetectionQuality",
+    "MatchCounts",
+    "average_recall",
+    "coco_results",
+    "detection_quality",
+    "match_counts",
+    "read_results",
+    "report",
+    "write_results",
+]

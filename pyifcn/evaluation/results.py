@@ -1,0 +1,130 @@
+"""COCO's results format: a json list of masks with scores."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pyifcn.data.coco import DataError, check_rle, read_json
+from pyifcn.data.files import written_whole
+from pyifcn.evaluation.matching import Prediction
+from pyifcn.masks import Masks
+
+
+def coco_results(
+    masks: Masks,
+    scores: npt.NDArray[Any],
+    image_id: int | str,
+    *,
+    file_name: str | None = None,
+    category_id: int = 1,
+) -> list[dict[str, Any]]:
+    """The records of one image.
+
+    Args:
+        masks: N masks.
+        scores: float (N,).
+        image_id: The image's id; its file's stem where there are no annotations.
+        file_name: The image's file name, kept beside the id when given.
+        category_id: The category of every mask.
+
+    Returns:
+        N dicts of image_id, file_name, category_id, bbox (x, y, width, height), score and
+        segmentation (compressed run-length code).
+
+    Example:
+        >>> masks = Masks.from_dense(np.ones((1, 2, 3), bool))
+        >>> coco_results(masks, np.array([0.5]), 7)  # doctest: +NORMALIZE_WHITESPACE
+        [{'image_id': 7, 'category_id': 1, 'bbox': [0, 0, 3, 2], 'score': 0.5,
+          'segmentation': {'size': [2, 3], 'counts': '06'}}]
+    """
+    if len(scores) != len(masks):
+        raise ValueError(f"scores has {len(scores)} elements for {len(masks)} masks")
+    head: dict[str, Any] = {"image_id": image_id}
+    if file_name is not None:
+        head["file_name"] = file_name
+    return [
+        {
+            **head,
+            "category_id": category_id,
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "score": float(score),
+            "segmentation": rle,
+        }
+        for (x1, y1, x2, y2), score, rle in zip(
+            masks.boxes.tolist(), scores, masks.to_rle(), strict=True
+        )
+    ]
+
+
+def write_results(path: str | os.PathLike[str], records: Iterable[dict[str, Any]]) -> None:
+    """Write records as json, one a line, whole or not at all.
+
+    Args:
+        path: The file.
+        records: What `coco_results` gives, for all images.
+
+    Raises:
+        OSError: If the file cannot be written.
+        ValueError: If a score is NaN or infinite.
+    """
+    lines = ",\n".join(json.dumps(record, allow_nan=False) for record in records)
+    with written_whole(path) as temporary:
+        temporary.write_text(f"[\n{lines}\n]\n" if lines else "[]\n", encoding="utf-8")
+
+
+def read_results(path: str | os.PathLike[str]) -> dict[int | str, Prediction]:
+    """Read COCO results.
+
+    Args:
+        path: A json file, or one compressed to `.gz`.
+
+    Returns:
+        For each image_id its (masks, scores), by category id and then in the order of the file,
+        as COCO's evaluator goes through them.
+
+    Raises:
+        DataError: If the file is not a list of results or one of them is malformed; the message
+            names the file and the record.
+    """
+    path = Path(path)
+    content = read_json(path)
+    if not isinstance(content, list):
+        raise DataError(f"{path} is not COCO results: it holds no list")
+    images: dict[int | str, list[dict[str, Any]]] = {}
+    for position, record in enumerate(content):
+        where = f"{path}: result {position}"
+        _check_result(record, where)
+        of_image = images.setdefault(record["image_id"], [])
+        size = tuple(of_image[0]["segmentation"]["size"]) if of_image else None
+        check_rle(record["segmentation"], size, where)
+        of_image.append(record)
+    return {image_id: _prediction(records) for image_id, records in images.items()}
+
+
+def _check_result(record: Any, where: str) -> None:
+    if not isinstance(record, dict):
+        raise DataError(f"{where} is not an object")
+    for key in ("image_id", "score", "segmentation"):
+        if key not in record:
+            raise DataError(f"{where} has no '{key}'")
+    if not isinstance(record["image_id"], int | str):
+        raise DataError(f"{where}: image_id is {record['image_id']!r}")
+    score = record["score"]
+    if not isinstance(score, int | float) or not math.isfinite(score):
+        raise DataError(f"{where}: score is {score!r}")
+    if not isinstance(record.get("category_id", 1), int):
+        raise DataError(f"{where}: category_id is {record['category_id']!r}")
+
+
+def _prediction(records: list[dict[str, Any]]) -> Prediction:
+    records = sorted(records, key=lambda record: record.get("category_id", 1))
+    masks = Masks.from_rle([record["segmentation"] for record in records])
+    return masks, np.array([record["score"] for record in records], dtype=np.float64)
