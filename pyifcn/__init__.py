@@ -1,1 +1,27 @@
-"""Score maps to instance masks, fast."""
+"""Score maps to instance masks, fast.
+
+The operators take NumPy arrays or torch tensors and give back the same kind. Importing this package
+imports NumPy alone; `pyifcn.models` and `pyifcn.training` need PyTorch.
+"""
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+from pyifcn._runtime import available_targets, current_target, use_target
+from pyifcn.ops.assemble import assemble, assemble_dense
+
+try:
+    __version__ = version("pyifcn")
+except PackageNotFoundError:  # run from a source tree
+    __version__ = "0+unknown"
+
+if "torch" in sys.modules:  # so that torch.ops.pyifcn is there
+    import pyifcn.torch
+
+__all__ = [
+    "assemble",
+    "assemble_dense",
+    "available_targets",
+    "current_target",
+    "use_target",
+]

@@ -1,0 +1,10 @@
+// The operators that the modules offer, one line each; module.cpp calls them.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace pyifcn {
+
+void register_assemble(pybind11::module_& module);
+
+}  // namespace pyifcn

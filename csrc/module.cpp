@@ -1,0 +1,28 @@
+// The compiled module pyifcn._cpu.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "core/bind.h"
+#include "core/dispatch.h"
+#include "core/operators.h"
+
+namespace pyifcn {
+namespace {
+
+std::vector<std::string> target_names() {
+  std::vector<std::string> names;
+  for (Target target : available_targets()) names.emplace_back(name_of(target));
+  return names;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_cpu, module) {
+  register_errors();
+  module.def("available_targets", &target_names);
+  module.def("current_target", [] { return name_of(current_target()); });
+  module.def("use_target", &use_target);
+  register_assemble(module);
+}
+
+}  // namespace pyifcn

@@ -1,0 +1,159 @@
+"""NumPy arrays and torch tensors on their way to a compiled module, and back."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from pyifcn import _runtime
+
+if TYPE_CHECKING:
+    import torch
+
+    Array: TypeAlias = npt.NDArray[Any] | torch.Tensor
+
+
+def is_tensor(value: object) -> bool:
+    """Whether `value` is a torch tensor; torch is never imported to find out."""
+    if type(value) is np.ndarray:
+        return False
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def runs_directly(*values: Array) -> bool:
+    """Whether a call can go straight to the compiled code.
+
+    Otherwise it goes through torch.library: where autograd records it, torch.compile or export
+    traces it, or a tensor subclass or a dispatch mode wants to see it.
+    """
+    if not all(map(is_tensor, values)):
+        return True  # NumPy, or a mixture that the checks refuse
+    torch = sys.modules["torch"]
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+        return False
+    plain = all(type(value) in (torch.Tensor, torch.nn.Parameter) for value in values)
+    return plain and not (
+        torch.is_grad_enabled() and any(value.requires_grad for value in values)  # type: ignore[union-attr]
+    )
+
+
+def contiguous(value: Array, name: str, rank: int, like: Array | None = None) -> Array:
+    """`value` in C order; the compiled module then checks its dtype.
+
+    Raises:
+        TypeError: It is no array, has another rank, or is of another library or on another device
+            than `like`.
+    """
+    if getattr(value, "ndim", rank) != rank:
+        raise TypeError(f"{name} is {describe(value)}, expected {rank} dimensions")
+    if type(value) is np.ndarray:
+        if like is not None and type(like) is not np.ndarray:
+            raise TypeError(f"{name} is {describe(value)}, expected a torch tensor like the others")
+        flags = value.flags
+        if flags.c_contiguous and flags.aligned:
+            return value
+        return np.require(value, requirements=("C", "A"))
+    if is_tensor(value):
+        if like is not None and value.device != getattr(like, "device", None):
+            where = like.device if is_tensor(like) else "the CPU, in a NumPy array"
+            raise TypeError(
+                f"{name} is on {value.device}, expected it beside the others on {where}"
+            )
+        return value.contiguous()  # type: ignore[union-attr]
+    if isinstance(value, np.ndarray):  # a subclass: memmap, matrix
+        return contiguous(np.asarray(value), name, rank, like)
+    raise TypeError(f"{name} is {describe(value)}, expected a NumPy array or a torch tensor")
+
+
+def contiguous_int64(value: Array, name: str, rank: int, like: Array) -> Array:
+    """`value`, of any integer dtype, as int64 in C order.
+
+    Raises:
+        TypeError: As `contiguous`, or it holds no integers.
+    """
+    if is_tensor(value):
+        torch = sys.modules["torch"]
+        if value.dtype != torch.int64:
+            if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:  # type: ignore[union-attr]
+                raise TypeError(f"{name} is {describe(value)}, expected integers")
+            value = value.to(torch.int64)  # type: ignore[union-attr]
+    elif isinstance(value, np.ndarray) and value.dtype != np.int64:
+        if value.dtype.kind not in "iu":
+            raise TypeError(f"{name} is {describe(value)}, expected integers")
+        value = value.astype(np.int64)
+    return contiguous(value, name, rank, like)
+
+
+def as_int(value: SupportsIndex, name: str, least: int) -> int:
+    """`value` as an int of at least `least`.
+
+    Raises:
+        TypeError: It is no integer.
+        ValueError: It is less.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {describe(value)}, expected an integer") from None
+    if number < least:
+        raise ValueError(f"{name} is {number}, expected at least {least}")
+    return number
+
+
+def empty(shape: tuple[int, ...], like: Array, dtype: str | None = None) -> Array:
+    """A new array of `like`'s library and device, and of its dtype unless another is named."""
+    if type(like) is np.ndarray:
+        return np.empty(shape, like.dtype if dtype is None else dtype)
+    if dtype is None:
+        return like.new_empty(shape)  # type: ignore[union-attr]
+    return like.new_empty(shape, dtype=getattr(sys.modules["torch"], dtype))  # type: ignore[union-attr]
+
+
+def zeros(shape: tuple[int, ...], like: Array, dtype: str) -> Array:
+    """A new array of zeros of `like`'s library and device."""
+    if type(like) is np.ndarray:
+        return np.zeros(shape, dtype)
+    return like.new_zeros(shape, dtype=getattr(sys.modules["torch"], dtype))  # type: ignore[union-attr]
+
+
+def as_dtype(value: Array, dtype: str) -> Array:
+    """`value` in another dtype; itself if it has it already."""
+    if type(value) is np.ndarray:
+        return value.astype(dtype, copy=False)
+    return value.to(getattr(sys.modules["torch"], dtype))  # type: ignore[union-attr]
+
+
+def torch_ops() -> Any:
+    """torch.ops.pyifcn, registered when first asked for."""
+    import pyifcn.torch
+
+    return pyifcn.torch.ops
+
+
+def compiled(like: Array) -> tuple[Any, int]:
+    """The compiled module for `like`'s device, and what its functions take last.
+
+    That is the number of threads on the CPU, and the handle of torch's current stream on a GPU.
+    """
+    if type(like) is np.ndarray or like.device.type == "cpu":  # type: ignore[union-attr]
+        return _runtime.cpu, _runtime.num_threads()
+    if like.device.type != "cuda":  # type: ignore[union-attr]
+        raise TypeError(f"tensors on {like.device} are not supported, expected cpu or cuda")
+    stream = sys.modules["torch"].cuda.current_stream(like.device).cuda_stream
+    return _runtime.cuda(), stream
+
+
+def describe(value: object) -> str:
+    """What was given, in an error message."""
+    if is_tensor(value) or isinstance(value, np.ndarray):
+        dtype = str(value.dtype).removeprefix("torch.")  # type: ignore[union-attr]
+        kind = "array" if isinstance(value, np.ndarray) else "tensor"
+        return f"a {dtype} {kind} of shape {tuple(value.shape)}"  # type: ignore[union-attr]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return repr(value)
+    return f"a {type(value).__name__}"

@@ -1,0 +1,103 @@
+"""What runs the kernels: the compiled module, its target and the number of threads."""
+
+import os
+import sys
+from functools import cache
+from types import ModuleType
+
+try:
+    from pyifcn import _cpu as cpu
+except ImportError as error:
+    raise ImportError(
+        f"pyifcn's compiled module cannot be loaded ({error}); reinstall with `pip install pyifcn`"
+    ) from error
+
+
+def available_targets() -> list[str]:
+    """Names of the instruction sets that this machine can run, slowest first.
+
+    Example:
+        >>> import pyifcn
+        >>> pyifcn.available_targets()[0]
+        'scalar'
+    """
+    return cpu.available_targets()
+
+
+def current_target() -> str:
+    """Name of the instruction set that kernels on the CPU use now.
+
+    Example:
+        >>> import pyifcn
+        >>> pyifcn.current_target() in pyifcn.available_targets()
+        True
+    """
+    return cpu.current_target()
+
+
+def use_target(name: str) -> None:
+    """Chooses the instruction set of kernels on the CPU, for the whole process.
+
+    The fastest is chosen by itself, or the one that the environment variable `PYIFCN_TARGET`
+    names. The answers are the same on all of them.
+
+    Args:
+        name: One of `available_targets()`.
+
+    Raises:
+        ValueError: This machine cannot run it.
+
+    Example:
+        >>> import pyifcn
+        >>> before = pyifcn.current_target()
+        >>> pyifcn.use_target("scalar")
+        >>> pyifcn.current_target()
+        'scalar'
+        >>> pyifcn.use_target(before)
+    """
+    cpu.use_target(name)
+
+
+@cache
+def cuda() -> ModuleType:
+    """The compiled module for CUDA tensors, loaded when one is first met.
+
+    Raises:
+        RuntimeError: This build has none.
+    """
+    try:
+        from pyifcn import _cuda
+    except ImportError as error:
+        raise RuntimeError(
+            f"this build of pyifcn has no CUDA kernels ({error}); move the tensors to the CPU, or build "
+            "with nvcc and PYIFCN_CUDA=ON"
+        ) from error
+    return _cuda
+
+
+def num_threads() -> int:
+    """Threads that an operator on the CPU may use.
+
+    torch's setting when torch is loaded, else the environment variable `PYIFCN_NUM_THREADS`, else
+    the CPUs that this process may run on.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "get_num_threads"):
+        return int(torch.get_num_threads())
+    return _default_threads
+
+
+def _threads_from_environment() -> int:
+    setting = os.environ.get("PYIFCN_NUM_THREADS")
+    if setting is not None:
+        if not setting.isdecimal() or int(setting) < 1:
+            raise ValueError(f"PYIFCN_NUM_THREADS is {setting!r}, expected a number of at least 1")
+        return int(setting)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+_default_threads = _threads_from_environment()
+if os.environ.get("PYIFCN_TARGET"):
+    use_target(os.environ["PYIFCN_TARGET"])

@@ -1,0 +1,90 @@
+"""The operators as torch.ops.pyifcn: for autograd, torch.compile, export and tensor subclasses.
+
+Importing this module registers them. The functions of `pyifcn` come here by themselves where a
+call cannot go straight to the compiled code.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from pyifcn.ops.assemble import run_assemble, run_assemble_backward, run_assemble_dense
+
+ops = torch.ops.pyifcn
+Tensor = torch.Tensor
+
+
+@torch.library.custom_op("pyifcn::assemble", mutates_args=())
+def _assemble(
+    score_maps: Tensor, windows: Tensor, size: int, cells: str, pad_value: float
+) -> Tensor:
+    return run_assemble(score_maps, windows, size, cells, pad_value)
+
+
+@_assemble.register_fake
+def _(score_maps: Tensor, windows: Tensor, size: int, cells: str, pad_value: float) -> Tensor:
+    return score_maps.new_empty((windows.shape[0], size, size))
+
+
+@torch.library.custom_op("pyifcn::assemble_dense", mutates_args=())
+def _assemble_dense(score_maps: Tensor, size: int, cells: str, pad_value: float) -> Tensor:
+    return run_assemble_dense(score_maps, size, cells, pad_value)
+
+
+@_assemble_dense.register_fake
+def _(score_maps: Tensor, size: int, cells: str, pad_value: float) -> Tensor:
+    images, _, height, width = score_maps.shape
+    return score_maps.new_empty((images, height, width, size, size))
+
+
+@torch.library.custom_op("pyifcn::assemble_backward", mutates_args=())
+def _assemble_backward(
+    grad_out: Tensor, windows: Tensor | None, maps_shape: list[int], cells: str
+) -> Tensor:
+    return run_assemble_backward(grad_out, windows, tuple(maps_shape), cells)
+
+
+@_assemble_backward.register_fake
+def _(grad_out: Tensor, windows: Tensor | None, maps_shape: list[int], cells: str) -> Tensor:
+    return grad_out.new_empty(maps_shape)
+
+
+def _save_assemble(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    score_maps, windows, _, cells, _ = inputs
+    ctx.save_for_backward(windows)
+    ctx.maps_shape, ctx.cells = list(score_maps.shape), cells
+
+
+def _assemble_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    (windows,) = ctx.saved_tensors
+    return ops.assemble_backward(grad, windows, ctx.maps_shape, ctx.cells), None, None, None, None
+
+
+def _save_assemble_dense(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    score_maps, _, cells, _ = inputs
+    ctx.maps_shape, ctx.cells = list(score_maps.shape), cells
+
+
+def _assemble_dense_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return ops.assemble_backward(grad, None, ctx.maps_shape, ctx.cells), None, None, None
+
+
+# The gradient is linear in grad_out, and assembling is its derivative: second derivatives work.
+def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    grad_out, windows, _, cells = inputs
+    ctx.save_for_backward(windows)
+    ctx.size, ctx.cells = grad_out.shape[-1], cells
+
+
+def _backward_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    (windows,) = ctx.saved_tensors
+    if windows is None:
+        return ops.assemble_dense(grad, ctx.size, ctx.cells, 0.0), None, None, None
+    return ops.assemble(grad, windows, ctx.size, ctx.cells, 0.0), None, None, None
+
+
+_assemble.register_autograd(_assemble_gradients, setup_context=_save_assemble)
+_assemble_dense.register_autograd(_assemble_dense_gradients, setup_context=_save_assemble_dense)
+_assemble_backward.register_autograd(_backward_gradients, setup_context=_save_backward)
