@@ -16,7 +16,7 @@ except PackageNotFoundError:  # run from a source tree
     __version__ = "0+unknown"
 
 if "torch" in sys.modules:  # so that torch.ops.pyifcn is there
-    import pyifcn.torch
+    import pyifcn.torch  # noqa: F401
 
 __all__ = [
     "assemble",

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import operator
 import sys
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from pyifcn import _runtime
+import pyifcn._runtime as _runtime
 
 if TYPE_CHECKING:
     import torch
 
-    Array: TypeAlias = npt.NDArray[Any] | torch.Tensor
+    # In the signature of a public function: what comes in decides what goes out. Below, where
+    # either kind is handled by looking at it, arrays are Any.
+    AnyArray = TypeVar("AnyArray", npt.NDArray[Any], torch.Tensor)
 
 
 def is_tensor(value: object) -> bool:
@@ -25,7 +27,7 @@ def is_tensor(value: object) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
-def runs_directly(*values: Array) -> bool:
+def runs_directly(*values: Any) -> bool:
     """Whether a call can go straight to the compiled code.
 
     Otherwise it goes through torch.library: where autograd records it, torch.compile or export
@@ -37,12 +39,10 @@ def runs_directly(*values: Array) -> bool:
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
         return False
     plain = all(type(value) in (torch.Tensor, torch.nn.Parameter) for value in values)
-    return plain and not (
-        torch.is_grad_enabled() and any(value.requires_grad for value in values)  # type: ignore[union-attr]
-    )
+    return plain and not (torch.is_grad_enabled() and any(value.requires_grad for value in values))
 
 
-def contiguous(value: Array, name: str, rank: int, like: Array | None = None) -> Array:
+def contiguous(value: Any, name: str, rank: int, like: Any = None) -> Any:
     """`value` in C order; the compiled module then checks its dtype.
 
     Raises:
@@ -64,13 +64,13 @@ def contiguous(value: Array, name: str, rank: int, like: Array | None = None) ->
             raise TypeError(
                 f"{name} is on {value.device}, expected it beside the others on {where}"
             )
-        return value.contiguous()  # type: ignore[union-attr]
+        return value.contiguous()
     if isinstance(value, np.ndarray):  # a subclass: memmap, matrix
         return contiguous(np.asarray(value), name, rank, like)
     raise TypeError(f"{name} is {describe(value)}, expected a NumPy array or a torch tensor")
 
 
-def contiguous_int64(value: Array, name: str, rank: int, like: Array) -> Array:
+def contiguous_int64(value: Any, name: str, rank: int, like: Any) -> Any:
     """`value`, of any integer dtype, as int64 in C order.
 
     Raises:
@@ -79,9 +79,9 @@ def contiguous_int64(value: Array, name: str, rank: int, like: Array) -> Array:
     if is_tensor(value):
         torch = sys.modules["torch"]
         if value.dtype != torch.int64:
-            if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:  # type: ignore[union-attr]
+            if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
                 raise TypeError(f"{name} is {describe(value)}, expected integers")
-            value = value.to(torch.int64)  # type: ignore[union-attr]
+            value = value.to(torch.int64)
     elif isinstance(value, np.ndarray) and value.dtype != np.int64:
         if value.dtype.kind not in "iu":
             raise TypeError(f"{name} is {describe(value)}, expected integers")
@@ -105,27 +105,27 @@ def as_int(value: SupportsIndex, name: str, least: int) -> int:
     return number
 
 
-def empty(shape: tuple[int, ...], like: Array, dtype: str | None = None) -> Array:
+def empty(shape: tuple[int, ...], like: Any, dtype: str | None = None) -> Any:
     """A new array of `like`'s library and device, and of its dtype unless another is named."""
     if type(like) is np.ndarray:
         return np.empty(shape, like.dtype if dtype is None else dtype)
     if dtype is None:
-        return like.new_empty(shape)  # type: ignore[union-attr]
-    return like.new_empty(shape, dtype=getattr(sys.modules["torch"], dtype))  # type: ignore[union-attr]
+        return like.new_empty(shape)
+    return like.new_empty(shape, dtype=getattr(sys.modules["torch"], dtype))
 
 
-def zeros(shape: tuple[int, ...], like: Array, dtype: str) -> Array:
+def zeros(shape: tuple[int, ...], like: Any, dtype: str) -> Any:
     """A new array of zeros of `like`'s library and device."""
     if type(like) is np.ndarray:
         return np.zeros(shape, dtype)
-    return like.new_zeros(shape, dtype=getattr(sys.modules["torch"], dtype))  # type: ignore[union-attr]
+    return like.new_zeros(shape, dtype=getattr(sys.modules["torch"], dtype))
 
 
-def as_dtype(value: Array, dtype: str) -> Array:
+def as_dtype(value: Any, dtype: str) -> Any:
     """`value` in another dtype; itself if it has it already."""
     if type(value) is np.ndarray:
         return value.astype(dtype, copy=False)
-    return value.to(getattr(sys.modules["torch"], dtype))  # type: ignore[union-attr]
+    return value.to(getattr(sys.modules["torch"], dtype))
 
 
 def torch_ops() -> Any:
@@ -135,25 +135,25 @@ def torch_ops() -> Any:
     return pyifcn.torch.ops
 
 
-def compiled(like: Array) -> tuple[Any, int]:
+def compiled(like: Any) -> tuple[Any, int]:
     """The compiled module for `like`'s device, and what its functions take last.
 
     That is the number of threads on the CPU, and the handle of torch's current stream on a GPU.
     """
-    if type(like) is np.ndarray or like.device.type == "cpu":  # type: ignore[union-attr]
+    if type(like) is np.ndarray or like.device.type == "cpu":
         return _runtime.cpu, _runtime.num_threads()
-    if like.device.type != "cuda":  # type: ignore[union-attr]
+    if like.device.type != "cuda":
         raise TypeError(f"tensors on {like.device} are not supported, expected cpu or cuda")
     stream = sys.modules["torch"].cuda.current_stream(like.device).cuda_stream
     return _runtime.cuda(), stream
 
 
-def describe(value: object) -> str:
+def describe(value: Any) -> str:
     """What was given, in an error message."""
     if is_tensor(value) or isinstance(value, np.ndarray):
-        dtype = str(value.dtype).removeprefix("torch.")  # type: ignore[union-attr]
+        dtype = str(value.dtype).removeprefix("torch.")
         kind = "array" if isinstance(value, np.ndarray) else "tensor"
-        return f"a {dtype} {kind} of shape {tuple(value.shape)}"  # type: ignore[union-attr]
+        return f"a {dtype} {kind} of shape {tuple(value.shape)}"
     if value is None or isinstance(value, (bool, int, float, str)):
         return repr(value)
     return f"a {type(value).__name__}"

@@ -6,11 +6,14 @@ from functools import cache
 from types import ModuleType
 
 try:
-    from pyifcn import _cpu as cpu
+    from pyifcn import _cpu
 except ImportError as error:
     raise ImportError(
         f"pyifcn's compiled module cannot be loaded ({error}); reinstall with `pip install pyifcn`"
     ) from error
+
+
+cpu: ModuleType = _cpu
 
 
 def available_targets() -> list[str]:
@@ -66,13 +69,13 @@ def cuda() -> ModuleType:
         RuntimeError: This build has none.
     """
     try:
-        from pyifcn import _cuda
+        import pyifcn._cuda
     except ImportError as error:
         raise RuntimeError(
-            f"this build of pyifcn has no CUDA kernels ({error}); move the tensors to the CPU, or build "
-            "with nvcc and PYIFCN_CUDA=ON"
+            f"this build of pyifcn has no CUDA kernels ({error}); move the tensors to the CPU, "
+            "or build with nvcc and PYIFCN_CUDA=ON"
         ) from error
-    return _cuda
+    return pyifcn._cuda
 
 
 def num_threads() -> int:

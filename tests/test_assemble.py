@@ -46,23 +46,23 @@ def random_maps(rng, shape, dtype=np.float32):
     return maps
 
 
-SHAPES = [
+SIZES = (
     (1, 1),
     (1, 7),
     (2, 8),
-    (3, 9),
-    (5, 21),
-    (5, 16),
-    (4, 33),
     (3, 7),
+    (3, 9),
+    (5, 16),
+    (5, 21),
     (7, 21),
-    (6, 64),
+    (4, 33),
     (9, 40),
-]
+    (6, 64),
+)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize(("grid", "size"), SHAPES)
+@pytest.mark.parametrize(("grid", "size"), SIZES)
 @pytest.mark.parametrize("cells", ["nearest", "floor"])
 def test_equals_the_reference(target, rng, grid, size, cells, dtype):
     maps = random_maps(rng, (2, grid * grid, 37, 43), dtype)
@@ -224,12 +224,12 @@ WINDOWS = np.zeros((2, 3), np.int64)
         (
             {"score_maps": [[1.0]]},
             TypeError,
-            "score_maps is a list, expected a NumPy array or a torch",
+            "score_maps is a list, expected a NumPy array",
         ),
         (
             {"score_maps": MAPS[0]},
             TypeError,
-            r"score_maps .* \(25, 30, 40\), expected 4 dimensions",
+            r"\(25, 30, 40\), expected 4 dimensions",
         ),
         ({"score_maps": MAPS.astype(int)}, TypeError, "score_maps is int64, expected float16"),
         ({"score_maps": MAPS[:, :24]}, ValueError, "score_maps has 24 channels, expected K . K"),
@@ -241,14 +241,22 @@ WINDOWS = np.zeros((2, 3), np.int64)
         (
             {"windows": WINDOWS - 1},
             ValueError,
-            r"windows\[0\] is \(-1, -1, -1\), outside score_maps",
+            r"windows\[0\] is \(-1, -1, -1\), outside",
         ),
-        ({"windows": WINDOWS + [0, 30, 0]}, ValueError, r"windows\[0\] is \(0, 30, 0\), outside"),
-        ({"windows": WINDOWS + [0, 0, 40]}, ValueError, r"windows\[0\] is \(0, 0, 40\), outside"),
+        (
+            {"windows": WINDOWS + np.array([0, 30, 0])},
+            ValueError,
+            r"windows\[0\] is \(0, 30, 0\), outside",
+        ),
+        (
+            {"windows": WINDOWS + np.array([0, 0, 40])},
+            ValueError,
+            r"windows\[0\] is \(0, 0, 40\), outside",
+        ),
         (
             {"windows": torch.zeros(2, 3, dtype=int)},
             TypeError,
-            "windows is on cpu, expected it beside",
+            "windows is on cpu, expected it beside the others",
         ),
         ({"size": 4}, ValueError, "size is 4, expected at least the grid side 5"),
         ({"size": 0}, ValueError, "size is 0, expected at least 1"),

@@ -20,6 +20,8 @@ constexpr DtypeFacts kDtypes[] = {
 };
 
 Dtype numpy_dtype(const py::array& array) {
+  const char order = array.dtype().byteorder();
+  if (order != '=' && order != '|') return Dtype::other;
   switch (array.dtype().char_()) {
     case '?':
       return Dtype::boolean;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 from pyifcn._array import (
     as_dtype,
@@ -17,16 +17,14 @@ from pyifcn._array import (
 )
 
 if TYPE_CHECKING:
-    from pyifcn._array import Array
-
-    AnyArray = TypeVar("AnyArray", bound=Array)
+    from pyifcn._array import AnyArray
 
 Cells = Literal["nearest", "floor"]
 
 
 def assemble(
     score_maps: AnyArray,
-    windows: Array,
+    windows: AnyArray,
     size: SupportsIndex = 21,
     *,
     cells: Cells = "nearest",
@@ -111,9 +109,7 @@ def assemble_dense(
     return torch_ops().assemble_dense(score_maps, side, cells, pad)
 
 
-def run_assemble(
-    score_maps: AnyArray, windows: Array, size: int, cells: str, pad_value: float
-) -> AnyArray:
+def run_assemble(score_maps: Any, windows: Any, size: int, cells: str, pad_value: float) -> Any:
     """`assemble` on the compiled module."""
     score_maps = contiguous(score_maps, "score_maps", 4)
     windows = contiguous_int64(windows, "windows", 2, score_maps)
@@ -123,7 +119,7 @@ def run_assemble(
     return out
 
 
-def run_assemble_dense(score_maps: AnyArray, size: int, cells: str, pad_value: float) -> AnyArray:
+def run_assemble_dense(score_maps: Any, size: int, cells: str, pad_value: float) -> Any:
     """`assemble_dense` on the compiled module."""
     score_maps = contiguous(score_maps, "score_maps", 4)
     images, _, height, width = score_maps.shape
@@ -134,8 +130,8 @@ def run_assemble_dense(score_maps: AnyArray, size: int, cells: str, pad_value: f
 
 
 def run_assemble_backward(
-    grad_out: AnyArray, windows: Array | None, maps_shape: tuple[int, ...], cells: str
-) -> AnyArray:
+    grad_out: Any, windows: Any | None, maps_shape: tuple[int, ...], cells: str
+) -> Any:
     """Gradient of the score maps; `windows` is None for that of `assemble_dense`.
 
     Sums are made in float32, in float64 for float64, in the order of the windows.
