@@ -68,7 +68,7 @@ class SyntheticNuclei(Synthetic):
     def _draw(self, index: int, rng: np.random.Generator) -> Sample:
         radius = rng.uniform(*self.radius)
         nuclei = _placed(rng, self.size, radius, rng.uniform(*self.coverage))
-        owner, light = _rendered(rng, nuclei, self.size)
+        owner, light = _rendered(rng, nuclei, self.size, radius)
         masks = _visible(nuclei, owner)
         image = self._photographed(rng, light, radius)
         return Sample(
@@ -84,15 +84,23 @@ class SyntheticNuclei(Synthetic):
         self, rng: np.random.Generator, light: Field, radius: float
     ) -> npt.NDArray[np.uint8]:
         size = self.size
-        haze = blurred(light, 1.5 * radius)
-        scene = blurred(light, rng.uniform(0.6, 1.1)) + rng.uniform(0.04, 0.12) * haze
-        uneven = 1 + 0.12 * smooth_noise(rng, size, 0.6 * max(size))
-        background = rng.uniform(0.03, 0.07) * (1 + 0.15 * smooth_noise(rng, size, 0.3 * max(size)))
-        scene = (scene + background) * np.clip(uneven, 0.6, 1.4)
-        scene *= rng.uniform(170, 235)
-        photons = np.sqrt(np.clip(scene, 0, None)) * 0.35
-        scene += rng.standard_normal(size) * np.sqrt(photons**2 + self.noise**2)
+        scene = blurred(light + _debris(rng, size), rng.uniform(0.6, 1.1))
+        scene += rng.uniform(0.05, 0.14) * blurred(light, 1.5 * radius)
+        scene += rng.uniform(0.02, 0.06) * (1 + 0.15 * smooth_noise(rng, size, 0.3 * max(size)))
+        scene *= np.clip(1 + 0.12 * smooth_noise(rng, size, 0.6 * max(size)), 0.6, 1.4)
+        scene *= rng.uniform(190, 250) / max(float(np.quantile(scene, 0.998)), 0.5)
+        deviation = np.sqrt(self.noise**2 + 0.12 * scene)
+        scene += deviation * rng.standard_normal(size)
         return np.clip(np.rint(scene), 0, 255).astype(np.uint8)
+
+
+def _debris(rng: np.random.Generator, size: tuple[int, int]) -> Field:
+    """A few dim specks, far smaller than a nucleus."""
+    light = np.zeros(size)
+    for _ in range(rng.integers(size[0] * size[1] // 12_000 + 1, endpoint=True)):
+        y, x = (rng.integers(1, side - 1) for side in size)
+        light[y - 1 : y + 2, x - 1 : x + 2] = rng.uniform(0.05, 0.2) * rng.random((3, 3))
+    return light
 
 
 def _placed(
@@ -132,7 +140,7 @@ def _shaped(
     """A bent ellipse around (y, x), on the pixels of the image that it may reach."""
     stretch = np.exp(abs(rng.normal(0, 0.14)))
     turn = rng.uniform(0, np.pi)
-    waves = [(k, rng.normal(0, 0.05 / (k - 1)), rng.uniform(0, 2 * np.pi)) for k in (2, 3, 4)]
+    waves = [(k, rng.normal(0, 0.06 / (k - 1)), rng.uniform(0, 2 * np.pi)) for k in (2, 3, 4)]
     reach = 1.6 * stretch * mean + 2
     top, left = max(0, int(y - reach)), max(0, int(x - reach))
     bottom, right = min(size[0], int(y + reach) + 1), min(size[1], int(x + reach) + 1)
@@ -145,13 +153,15 @@ def _shaped(
 
 
 def _rendered(
-    rng: np.random.Generator, nuclei: list[_Nucleus], size: tuple[int, int]
+    rng: np.random.Generator, nuclei: list[_Nucleus], size: tuple[int, int], radius: float
 ) -> tuple[npt.NDArray[np.int64], Field]:
     """Which nucleus owns each pixel (-1: none), and the light that leaves the specimen."""
     owner = np.full(size, -1, dtype=np.int64)
     nearest = np.ones(size)
     light = np.zeros(size)
-    chromatin = 0.5 * smooth_noise(rng, size, 2.5) + 0.5 * smooth_noise(rng, size, 6.0)
+    grain = smooth_noise(rng, size, 0.22 * radius)
+    chromatin = 0.12 * grain + 0.1 * smooth_noise(rng, size, 0.5 * radius)
+    chromatin -= 0.25 * np.clip(smooth_noise(rng, size, 0.35 * radius) - 1.2, 0, 1)  # nucleoli
     for i, nucleus in enumerate(nuclei):
         height, width = nucleus.distance.shape
         part = np.s_[nucleus.y : nucleus.y + height, nucleus.x : nucleus.x + width]
@@ -159,7 +169,7 @@ def _rendered(
         owner[part][mine] = i
         nearest[part][mine] = nucleus.distance[mine]
         dome = np.sqrt(np.clip(1 - nucleus.distance**2.6, 0, None))
-        texture = np.clip(1 + 0.09 * rng.uniform(0.4, 1.6) * chromatin[part], 0.5, 1.5)
+        texture = np.clip(1 + rng.uniform(0.4, 1.3) * chromatin[part], 0.5, 1.5)
         glow = nucleus.light * (0.25 + 0.75 * dome) * (dome > 0) * texture
         light[part] = np.maximum(light[part], glow)
     return owner, light
