@@ -2,45 +2,58 @@
 # fetched from the package index. The other targets are for development.
 PYTHON ?= python3
 VENV ?= .venv
-ACTIVE = $(VENV)/bin/python
-INSTALL = $(ACTIVE) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-DEV_PYTHON ?= $(if $(wildcard $(ACTIVE)),$(ACTIVE),$(PYTHON))
+BIN = $(VENV)/bin
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+  --constraint constraints.txt --build-constraint constraints.txt
+SOURCES = pyproject.toml constraints.txt CMakeLists.txt \
+  $(shell find csrc pyifcn -type f -not -name '*.so' -not -path '*__pycache__*')
+NATIVE = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
 
-.PHONY: demo test lint format dev bench clean
+.PHONY: demo test bench lint format dev clean
 
-demo: $(VENV)/demo.installed
-	$(VENV)/bin/pyifcn demo --output demo
+demo: $(VENV)/models.installed
+	$(BIN)/pyifcn demo --output demo
 
 test: $(VENV)/test.installed
-	$(ACTIVE) -m pytest
-
-$(VENV)/%.installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc pyifcn -type f -not -name '*.so' -not -path '*__pycache__*')
-	test -x $(ACTIVE) || $(PYTHON) -m venv $(VENV)
-	$(INSTALL) --upgrade pip
-	$(INSTALL) '.[$(if $(filter demo,$*),models,test)]' --config-settings=cmake.define.PYIFCN_WERROR=ON
-	touch $@
-
-# Compiles into the source tree, so that tests run on it without an installation.
-dev:
-	$(DEV_PYTHON) -m cmake -S . -B build/dev -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPYIFCN_WERROR=ON \
-	  -Dpybind11_DIR=$$($(DEV_PYTHON) -m pybind11 --cmakedir) -DPython_EXECUTABLE=$$($(DEV_PYTHON) -c 'import sys; print(sys.executable)') \
-	  $(CMAKE_ARGS) > /dev/null
-	$(DEV_PYTHON) -m cmake --build build/dev
-	$(DEV_PYTHON) -m cmake --install build/dev --prefix . --component python > /dev/null
+	$(BIN)/python -m pytest
 
 bench: $(VENV)/bench.installed
-	$(ACTIVE) -m pytest benchmarks --benchmark-group-by=group --benchmark-columns=min,median,rounds
+	$(BIN)/python -m pytest benchmarks --benchmark-columns=min,median,rounds --benchmark-sort=name
 
-lint:
-	$(DEV_PYTHON) -m ruff check .
-	$(DEV_PYTHON) -m ruff format --check .
-	$(DEV_PYTHON) -m mypy
-	$(dir $(DEV_PYTHON))clang-format --dry-run --Werror $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
+# The package as users get it, with one of its extras.
+$(VENV)/%.installed: $(VENV)/pip.installed $(SOURCES)
+	$(PIP_INSTALL) '.[$*]' --config-settings=cmake.define.PYIFCN_WERROR=ON
+	touch $@
 
-format:
-	$(DEV_PYTHON) -m ruff check --fix .
-	$(DEV_PYTHON) -m ruff format .
-	$(dir $(DEV_PYTHON))clang-format -i $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
+$(VENV)/pip.installed:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.3'
+	touch $@
+
+$(VENV)/tools.installed: $(VENV)/test.installed
+	$(PIP_INSTALL) ruff mypy clang-format cmake ninja pybind11 scikit-build-core
+	touch $@
+
+lint: $(VENV)/tools.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(NATIVE)
+
+format: $(VENV)/tools.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(NATIVE)
+
+# Compiles into the source tree: after a change, run Python from this folder with nothing to install.
+# DEV_PYTHON is an environment with cmake, ninja and pybind11; CMAKE_ARGS adds options.
+DEV_PYTHON ?= $(BIN)/python
+dev: $(if $(filter $(BIN)/python,$(DEV_PYTHON)),$(VENV)/tools.installed)
+	$(DEV_PYTHON) -m cmake -S . -B build/dev -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPYIFCN_WERROR=ON \
+	  -Dpybind11_DIR=$$($(DEV_PYTHON) -m pybind11 --cmakedir) \
+	  -DPython_EXECUTABLE=$$($(DEV_PYTHON) -c 'import sys; print(sys.executable)') $(CMAKE_ARGS) > /dev/null
+	$(DEV_PYTHON) -m cmake --build build/dev
+	$(DEV_PYTHON) -m cmake --install build/dev --prefix . --component python > /dev/null
 
 clean:
 	rm -rf build dist demo $(VENV) pyifcn/*.so
