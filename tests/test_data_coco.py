@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +16,6 @@ from pyifcn.data import CocoInstances, DataError, ImageError
 
 # pycocotools' own decoder
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 CONTENT = {
     "images": [
@@ -133,11 +130,9 @@ def test_polygons_equal_pycocotools(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["coco_open", "nuclei"])
-def test_real_files_equal_pycocotools(name, capsys):
-    path = SHARED / name / "instances_val.json"
-    if not path.exists():
-        pytest.skip(f"../shared/data/{name} is missing")
-    data, theirs = CocoInstances(path, SHARED / name / "images"), COCO(path)
+def test_real_files_equal_pycocotools(name, shared_data):
+    path = shared_data / name / "instances_val.json"
+    data, theirs = CocoInstances(path, shared_data / name / "images"), COCO(path)
     for i, record in enumerate(data.records[:25]):
         truth = data.truth(i)
         annotations = theirs.loadAnns(theirs.getAnnIds(imgIds=record["id"]))
@@ -230,6 +225,42 @@ def test_malformed(folder, change, message):
     with pytest.raises(DataError, match=message) as caught:
         CocoInstances(folder / "a.json", folder)
     assert str(folder / "a.json") in str(caught.value)
+
+
+def places(content, *above):
+    """Every path of keys into nested dicts and lists."""
+    if isinstance(content, dict | list):
+        keys = list(content) if isinstance(content, dict) else range(len(content))
+        for key in keys:
+            yield (*above, key)
+            yield from places(content[key], *above, key)
+
+
+def test_anything_anywhere_is_used_or_refused(folder):
+    refused = 0
+    values = [
+        None,
+        True,
+        -1,
+        1.5,
+        "x",
+        [],
+        {},
+        [[1] * 6],
+        10**400,
+        {"size": [20, 30], "counts": ""},
+    ]
+    for place in places(CONTENT):
+        for value in values:
+            content = copy.deepcopy(CONTENT)
+            put(value, *place)(content)
+            (folder / "a.json").write_text(json.dumps(content))
+            try:
+                data = CocoInstances(folder / "a.json", folder)
+                assert sum(len(data.truth(i).labels) for i in range(len(data))) <= 3
+            except DataError:
+                refused += 1
+    assert refused > 300
 
 
 @pytest.mark.parametrize(

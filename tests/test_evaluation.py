@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import io
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +24,6 @@ from pyifcn.evaluation import (
 )
 from pyifcn.masks import Masks
 
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "coco_results"
 NUMBERS = (1, 10, 100, 1000)
 
 
@@ -134,12 +132,6 @@ def test_recall_equals_pycocotools_on_random_cases(seed):
     check_recall(average_recall(iter(predictions), iter(truths), NUMBERS), expected)
 
 
-def shared_file(name):
-    if not (SHARED / name).exists():
-        pytest.skip("../shared/data/coco_results is missing")
-    return SHARED / name
-
-
 def load(annotations, results):
     """Truths of an instances file, and the predictions of results files pooled."""
     data = CocoInstances(annotations, ".")
@@ -154,9 +146,9 @@ def load(annotations, results):
     return predictions, truths
 
 
-def test_recall_equals_pycocotools_on_its_example():
-    annotations = shared_file("eval_ref_gt_val2014_100.json")
-    results = shared_file("eval_ref_dt_val2014_fakesegm100.json")
+def test_recall_equals_pycocotools_on_its_example(shared_data):
+    annotations = shared_data / "coco_results" / "eval_ref_gt_val2014_100.json"
+    results = shared_data / "coco_results" / "eval_ref_dt_val2014_fakesegm100.json"
     predictions, truths = load(annotations, [results])
     expected = reference_recall(
         json.loads(annotations.read_text()), json.loads(results.read_text()), NUMBERS
@@ -164,22 +156,21 @@ def test_recall_equals_pycocotools_on_its_example():
     check_recall(average_recall(predictions, truths, NUMBERS), expected)
 
 
-def test_recall_equals_pycocotools_on_pooled_detectors():
-    """Four detectors' results pooled, one of them serving as truth."""
-    paths = [shared_file(f"setA_{name}.segm.json.gz") for name in ("yrm18", "yrm35_crop")]
-    others = [
-        shared_file(f"setA_yolact_resnet101_{name}.segm.json.gz") for name in ("conv4", "maskrcnn")
-    ]
+def test_recall_equals_pycocotools_on_pooled_detectors(shared_data):
+    """Three detectors' results pooled, a fourth's serving as truth."""
+    fourth, *others = (
+        read_results(shared_data / "coco_results" / f"setA_{name}.segm.json.gz")
+        for name in ("yrm18", "yrm35_crop", "yolact_resnet101_conv4", "yolact_resnet101_maskrcnn")
+    )
     truths = []
-    for image_id, (masks, scores) in read_results(paths[0]).items():
+    for image_id, (masks, scores) in fourth.items():
         sure = masks[(scores > 0.3) & (masks.area > 0)]
         ones = np.ones(len(sure), np.int64)
         crowd = np.arange(len(sure)) % 7 == 6
         truths.append(Truth(sure, ones, crowd, sure.area.astype(float), image_id))
-    found = [read_results(path) for path in [paths[1], *others]]
     predictions = []
     for truth in truths:
-        parts = [f[truth.image_id] for f in found if truth.image_id in f]
+        parts = [other[truth.image_id] for other in others if truth.image_id in other]
         masks = Masks.cat([truth.masks[:0], *(part[0] for part in parts)])
         predictions.append((masks, np.concatenate([np.zeros(0), *(part[1] for part in parts)])))
     for number, truth in enumerate(truths):
@@ -319,16 +310,14 @@ def test_failed_write_leaves_the_old_file(tmp_path):
     ("content", "message"),
     [
         ({}, "is not COCO results: it holds no list"),
-        ([3], "result 0 is not an object"),
+        ([3], "result 0 is 3, not an object"),
         ([{}], "result 0 has no 'image_id'"),
         ([{"image_id": 1, "segmentation": {}}], "result 0 has no 'score'"),
         ([{"image_id": 1, "score": "x", "segmentation": {}}], "result 0: score is 'x'"),
         ([{"image_id": 1, "score": float("nan"), "segmentation": {}}], "result 0: score is nan"),
-        ([{"image_id": [], "score": 1, "segmentation": {}}], r"result 0: image_id is \[\]"),
-        (
-            [{"image_id": 1, "score": 1, "segmentation": [[1, 2]]}],
-            "result 0: segmentation is neither",
-        ),
+        ([{"image_id": [], "score": 1, "segmentation": {}}], "result 0: image_id is a list"),
+        ([{"image_id": 1, "score": 1, "segmentation": [[1, 2]]}], "result 0: segmentation is a l"),
+        ([{"image_id": 1, "score": 1, "segmentation": {}}], "result 0: segmentation is neither"),
         (
             [
                 {"image_id": 1, "score": 1, "segmentation": {"size": [h, 2], "counts": [2 * h]}}

@@ -5,7 +5,8 @@ Needs NumPy, Pillow and pycocotools, but not PyTorch.
 
 try:
     from pyifcn.data import augment
-    from pyifcn.data.coco import CocoInstances, DataError
+    from pyifcn.data.checks import DataError
+    from pyifcn.data.coco import CocoInstances
     from pyifcn.data.files import written_whole
     from pyifcn.data.images import ImageError, read_image
     from pyifcn.data.nuclei import SyntheticNuclei

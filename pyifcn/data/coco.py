@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import copy
-import gzip
-import json
-import math
 import os
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -15,15 +11,12 @@ from typing import Any, overload
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from pyifcn.data.checks import DataError, check_keys, check_rle, is_number, kind_of, read_json
 from pyifcn.data.images import read_image
 from pyifcn.data.sample import Sample, Truth
 from pyifcn.masks import Masks
 
 _FAR = 2**20  # pixels; a polygon's corner further out than this is an error, not a shape
-
-
-class DataError(ValueError):
-    """Annotations or results are not what their format asks for."""
 
 
 class CocoInstances(Sequence[Sample]):
@@ -60,7 +53,7 @@ class CocoInstances(Sequence[Sample]):
         self.images = Path(images)
         content = read_json(self.path)
         if not isinstance(content, dict):
-            raise DataError(f"{self.path} is not COCO instances: it holds {_kind(content)}")
+            raise DataError(f"{self.path} is not COCO instances: it holds {kind_of(content)}")
         for key in ("images", "annotations"):
             if not isinstance(content.get(key), list):
                 raise DataError(f"{self.path} is not COCO instances: it has no list '{key}'")
@@ -154,73 +147,39 @@ class CocoInstances(Sequence[Sample]):
         return subset
 
 
-def read_json(path: Path) -> Any:
-    """The content of a json file, which may be compressed to `.gz`.
-
-    Raises:
-        DataError: If it cannot be read or is not json.
-    """
-    try:
-        content = path.read_bytes()
-        return json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is not json: {error}") from None
-
-
-def check_rle(rle: Any, size: tuple[int, int] | None, where: str) -> None:
-    """Check that `rle` is one of COCO's run-length codes.
-
-    Args:
-        rle: What should be a dict of `size` and `counts`.
-        size: The (height, width) that it should have; None for any.
-        where: What begins the message of an error.
-
-    Raises:
-        DataError: If it is not.
-    """
-    if not isinstance(rle, dict) or "counts" not in rle or "size" not in rle:
-        raise DataError(f"{where}: segmentation is neither polygons nor a run-length code")
-    if size is not None and rle["size"] != list(size):
-        raise DataError(f"{where}: segmentation has size {rle['size']}, its image {list(size)}")
-    try:
-        Masks.from_rle([rle])
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: {str(error).replace('rles[0]', 'segmentation')}") from None
-
-
 def _read_categories(categories: Any, path: Path) -> dict[int, str]:
     if not isinstance(categories, list):
         raise DataError(f"{path} is not COCO instances: 'categories' is no list")
     names = {}
     for position, category in enumerate(categories):
         where = f"{path}: categories[{position}]"
-        _check_keys(category, {"id": int}, where)
+        check_keys(category, {"id": int}, where)
         names[category["id"]] = str(category.get("name", category["id"]))
     return names
 
 
 def _check_image(record: Any, where: str) -> None:
-    _check_keys(record, {"id": (int, str), "file_name": str, "height": int, "width": int}, where)
+    check_keys(record, {"id": (int, str), "file_name": str, "height": int, "width": int}, where)
     if min(record["height"], record["width"]) <= 0 or record["height"] * record["width"] >= 2**31:
         raise DataError(f"{where} has the size {record['height']} x {record['width']}")
 
 
 def _check_annotation(annotation: Any, sizes: dict[int | str, tuple[int, int]], where: str) -> None:
-    _check_keys(
+    check_keys(
         annotation,
         {"image_id": (int, str), "category_id": int, "segmentation": (list, dict)},
         where,
     )
+    if not isinstance(annotation.get("id", 0), int | str):
+        raise DataError(f"{where}: id is {annotation['id']!r}")
+    if abs(annotation["category_id"]) >= 2**63:
+        raise DataError(f"{where}: category_id is {annotation['category_id']}")
     if annotation["image_id"] not in sizes:
         raise DataError(f"{where}: there is no image with the id {annotation['image_id']}")
     if annotation.get("iscrowd", 0) not in (0, 1):
         raise DataError(f"{where}: iscrowd is {annotation['iscrowd']!r}, neither 0 nor 1")
     area = annotation.get("area", 0)
-    if not _is_number(area) or area < 0:
+    if not is_number(area) or area < 0:
         raise DataError(f"{where}: area is {area!r}")
     if isinstance(annotation["segmentation"], list):
         _check_polygons(annotation["segmentation"], where)
@@ -235,34 +194,14 @@ def _check_polygons(polygons: list[Any], where: str) -> None:
         if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
             raise DataError(f"{where}: a polygon is not a list of at least three x, y pairs")
         for value in polygon:
-            if not _is_number(value) or abs(value) > _FAR:
+            if not is_number(value) or abs(value) > _FAR:
                 raise DataError(f"{where}: a polygon has the coordinate {value!r}")
-
-
-def _check_keys(record: Any, kinds: dict[str, type | tuple[type, ...]], where: str) -> None:
-    if not isinstance(record, dict):
-        raise DataError(f"{where} is {_kind(record)}, not an object")
-    for key, kind in kinds.items():
-        if key not in record:
-            raise DataError(f"{where} has no '{key}'")
-        if not isinstance(record[key], kind) or isinstance(record[key], bool):
-            raise DataError(f"{where}: {key} is {record[key]!r}")
 
 
 def _name(annotation: Any, position: int, path: Path) -> str:
     if isinstance(annotation, dict) and isinstance(annotation.get("id"), int | str):
         return f"{path}: annotation {annotation['id']}"
     return f"{path}: annotations[{position}]"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "a list"
-    return repr(value)[:40]
 
 
 def _as_rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:

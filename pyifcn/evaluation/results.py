@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pyifcn.data.coco import DataError, check_rle, read_json
+from pyifcn.data.checks import DataError, check_keys, check_rle, is_number, read_json
 from pyifcn.data.files import written_whole
 from pyifcn.evaluation.matching import Prediction
 from pyifcn.masks import Masks
@@ -110,16 +109,9 @@ def read_results(path: str | os.PathLike[str]) -> dict[int | str, Prediction]:
 
 
 def _check_result(record: Any, where: str) -> None:
-    if not isinstance(record, dict):
-        raise DataError(f"{where} is not an object")
-    for key in ("image_id", "score", "segmentation"):
-        if key not in record:
-            raise DataError(f"{where} has no '{key}'")
-    if not isinstance(record["image_id"], int | str):
-        raise DataError(f"{where}: image_id is {record['image_id']!r}")
-    score = record["score"]
-    if not isinstance(score, int | float) or not math.isfinite(score):
-        raise DataError(f"{where}: score is {score!r}")
+    check_keys(record, {"image_id": (int, str), "score": (int, float), "segmentation": dict}, where)
+    if not is_number(record["score"]):
+        raise DataError(f"{where}: score is {record['score']!r}")
     if not isinstance(record.get("category_id", 1), int):
         raise DataError(f"{where}: category_id is {record['category_id']!r}")
 
