@@ -12,7 +12,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from pyifcn.data import CocoInstances, DataError, ImageError
+from pyifcn.data import CocoInstances, DataError, ImageError, SyntheticShapes, write_coco
 
 # pycocotools' own decoder
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -107,6 +107,26 @@ def test_image_of_another_size(folder):
     Image.new("RGB", (31, 20)).save(folder / "seven.png")
     with pytest.raises(DataError, match=r"seven.png is 20 x 31 pixels, but .*a.json says 20 x 30"):
         CocoInstances(folder / "a.json", folder)[0]
+
+
+def test_written_samples_are_read_back(folder, tmp_path):
+    samples = [*CocoInstances(folder / "a.json", folder), *SyntheticShapes(2, size=(64, 80))]
+    for i, sample in enumerate(samples):
+        sample.image_id = i
+    write_coco(samples, tmp_path / "b.json", tmp_path / "b", SyntheticShapes.categories)
+    data = CocoInstances(tmp_path / "b.json", tmp_path / "b")
+    assert data.categories == {1: "disc", 2: "box", 3: "polygon", 4: "star", 5: "5"}
+    for got, sample in zip(data, samples, strict=True):
+        assert np.array_equal(got.image, sample.image)
+        assert got.masks == sample.masks
+        assert np.array_equal(got.labels, sample.labels)
+        assert np.array_equal(got.crowd, sample.crowd)
+        assert (
+            got.areas.tolist()
+            == (sample.masks.area if sample.areas is None else sample.areas).tolist()
+        )
+        assert got.info.get("channels") == sample.info.get("channels")
+        assert (got.image_id, got.file_name) == (sample.image_id, sample.file_name)
 
 
 def test_polygons_equal_pycocotools(tmp_path):

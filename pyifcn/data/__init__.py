@@ -6,7 +6,7 @@ Needs NumPy, Pillow and pycocotools, but not PyTorch.
 try:
     from pyifcn.data import augment
     from pyifcn.data.checks import DataError
-    from pyifcn.data.coco import CocoInstances
+    from pyifcn.data.coco import CocoInstances, write_coco
     from pyifcn.data.files import written_whole
     from pyifcn.data.images import ImageError, read_image
     from pyifcn.data.nuclei import SyntheticNuclei
@@ -29,5 +29,6 @@ __all__ = [
     "Truth",
     "augment",
     "read_image",
+    "write_coco",
     "written_whole",
 ]

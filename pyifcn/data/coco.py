@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from pyifcn.data.checks import DataError, check_keys, check_rle, is_number, kind_of, read_json
+from pyifcn.data.files import written_whole
 from pyifcn.data.images import read_image
 from pyifcn.data.sample import Sample, Truth
 from pyifcn.masks import Masks
@@ -39,10 +42,15 @@ class CocoInstances(Sequence[Sample]):
             message names the file and the annotation's id.
 
     Example:
-        >>> data = CocoInstances("instances_val.json", "images")     # doctest: +SKIP
-        >>> grey = data.filter(lambda record: record["channels"] == 1)  # doctest: +SKIP
-        >>> grey[0].image.shape, grey[0].masks                       # doctest: +SKIP
-        ((256, 256, 3), Masks(27, size=(256, 256)))
+        >>> import tempfile
+        >>> from pyifcn.data import SyntheticNuclei
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_coco(SyntheticNuclei(5), folder / "nuclei.json", folder)
+        >>> data = CocoInstances(folder / "nuclei.json", folder)
+        >>> data[0].image.shape, data[0].masks == SyntheticNuclei(5)[0].masks
+        ((256, 256, 3), True)
+        >>> len(data[1:]), len(data.filter(lambda record: record["id"] > 2))
+        (4, 2)
     """
 
     records: Sequence[dict[str, Any]]
@@ -145,6 +153,62 @@ class CocoInstances(Sequence[Sample]):
         subset = copy.copy(self)
         subset.records = records
         return subset
+
+
+def write_coco(
+    samples: Iterable[Sample],
+    annotations: str | os.PathLike[str],
+    images: str | os.PathLike[str],
+    categories: Mapping[int, str] | None = None,
+) -> None:
+    """Write samples as COCO instances, which `CocoInstances` reads back the same.
+
+    Args:
+        samples: The samples; their `file_name`s must differ and end in a lossless format's suffix
+            for the pixels to stay the same.
+        annotations: The json file, written last and whole or not at all.
+        images: The folder for the images; it is made if need be.
+        categories: Names of the labels; by default each label's number.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    records: list[dict[str, Any]] = []
+    instances: list[dict[str, Any]] = []
+    labels: set[int] = set(categories or ())
+    for sample in samples:
+        height, width = sample.masks.size
+        path = Path(images) / sample.file_name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(path) as temporary:
+            Image.fromarray(sample.image).save(temporary)
+        head = {"id": sample.image_id, "file_name": sample.file_name}
+        records.append({**sample.info, **head, "height": height, "width": width})
+        areas = sample.masks.area if sample.areas is None else sample.areas
+        for i, rle in enumerate(sample.masks.to_rle()):
+            x1, y1, x2, y2 = sample.masks.boxes[i].tolist()
+            instances.append(
+                {
+                    "id": len(instances) + 1,
+                    "image_id": sample.image_id,
+                    "category_id": int(sample.labels[i]),
+                    "iscrowd": int(sample.crowd[i]),
+                    "area": areas[i].item(),
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "segmentation": rle,
+                }
+            )
+        labels.update(sample.labels.tolist())
+    content = {
+        "images": records,
+        "annotations": instances,
+        "categories": [
+            {"id": label, "name": (categories or {}).get(label, str(label))}
+            for label in sorted(labels)
+        ],
+    }
+    with written_whole(annotations) as temporary:
+        temporary.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _read_categories(categories: Any, path: Path) -> dict[int, str]:

@@ -57,6 +57,7 @@ class SyntheticShapes(Synthetic):
         image = _ground(rng, self.size)
         owner = np.full(self.size, -1, dtype=np.int64)
         whole: list[int] = []
+        parts: list[tuple[slice, slice]] = []
         labels: list[int] = []
         for _ in range(rng.integers(self.shapes[0], self.shapes[1], endpoint=True)):
             label = int(rng.integers(1, 5))
@@ -73,10 +74,13 @@ class SyntheticShapes(Synthetic):
                 continue
             owner = covered
             whole.append(int(left[-1]))
+            parts.append(part)
             labels.append(label)
             _paint(image[part], inside, colour)
         image += 3 * rng.standard_normal(image.shape)
-        masks = Masks.from_dense(owner == np.arange(len(whole))[:, None, None])
+        crops = [owner[part] == i for i, part in enumerate(parts)]
+        corners = [(columns.start, rows.start) for rows, columns in parts]
+        masks = Masks.from_crops(crops, np.array(corners).reshape(-1, 2), self.size)
         return Sample(
             image=np.clip(np.rint(image), 0, 255).astype(np.uint8),
             masks=masks,
