@@ -10,11 +10,11 @@ namespace {
 
 template <class E>
 struct RowPlan {
-  static constexpr int kLanes = Vec<E>::lanes, kMaxVectors = 32, kMaxLoads = 8;
+  static constexpr int kLanes = Narrow<E>::lanes, kMaxVectors = 32, kMaxLoads = 8;
   int vectors = 0, loads = 0;  // loads: of every vector, the most that one needs; 0: no plan, go by elements
   int64_t to[kMaxVectors];
   int64_t from[kMaxVectors][kMaxLoads];
-  typename Vec<E>::Mask before[kMaxVectors][kMaxLoads];  // lanes that later loads leave alone
+  typename Narrow<E>::Mask before[kMaxVectors][kMaxLoads];  // lanes that later loads leave alone
 };
 
 template <class E>
@@ -32,12 +32,12 @@ RowPlan<E> plan_row(const int32_t* cells, int64_t size, int64_t map_stride) {
       if (lane > 0 && cells[to + lane] == cells[to + lane - 1]) continue;
       if (loads == Plan::kMaxLoads) return Plan{};
       plan.from[v][loads] = cells[to + lane] * map_stride + to;
-      plan.before[v][loads] = Vec<E>::first(lane);
+      plan.before[v][loads] = Narrow<E>::first(lane);
       ++loads;
     }
     for (int unused = loads; unused < Plan::kMaxLoads; ++unused) {
       plan.from[v][unused] = plan.from[v][0];
-      plan.before[v][unused] = Vec<E>::first(Plan::kLanes);
+      plan.before[v][unused] = Narrow<E>::first(Plan::kLanes);
     }
     if (loads > plan.loads) plan.loads = loads;
   }
@@ -65,60 +65,89 @@ struct Geometry {
   }
 };
 
-template <class E, int kLoads>
-PYIFCN_INLINE void copy_window_by(const Geometry<E>& g, const E* corner, E* out) {
+// The rows of a window by plan. The counts are known to the compiler for the usual shapes, so that the plan
+// stays in registers; 0 stands for one that is not.
+template <class E, int kVectors, int kLoads>
+PYIFCN_INLINE void copy_window_by_plan(const Geometry<E>& g, const E* corner, E* out) {
+  using V = Narrow<E>;
+  const int vectors = kVectors ? kVectors : g.plan.vectors, loads = kLoads ? kLoads : g.plan.loads;
+  constexpr int kKept = kVectors && kLoads ? kVectors * kLoads : 1;
+  int64_t from[kKept];
+  typename V::Mask before[kKept];
+  if constexpr (kKept > 1)
+    for (int v = 0; v < kVectors; ++v)
+      for (int n = 0; n < kLoads; ++n) {
+        from[v * kLoads + n] = g.plan.from[v][n];
+        before[v * kLoads + n] = g.plan.before[v][n];
+      }
   for (int64_t i = 0; i < g.size; ++i, out += g.size) {
     const E* row = g.row(corner, i);
-    for (int v = 0; v < g.plan.vectors; ++v) {
-      Vec<E> pixels = Vec<E>::load(row + g.plan.from[v][0]);
-      for (int n = 1; n < kLoads; ++n)
-        pixels = select(g.plan.before[v][n], pixels, Vec<E>::load(row + g.plan.from[v][n]));
+    for (int v = 0; v < vectors; ++v) {
+      V pixels = V::load(row + (kKept > 1 ? from[v * kLoads] : g.plan.from[v][0]));
+      for (int n = 1; n < loads; ++n) {
+        const V next = V::load(row + (kKept > 1 ? from[v * kLoads + n] : g.plan.from[v][n]));
+        pixels = select(kKept > 1 ? before[v * kLoads + n] : g.plan.before[v][n], pixels, next);
+      }
       pixels.store(out + g.plan.to[v]);
     }
   }
 }
 
-// A window that lies inside the map.
 template <class E>
-PYIFCN_INLINE void copy_window(const Geometry<E>& g, const E* corner, E* out) {
-  switch (g.plan.loads) {
-    case 1:
-      return copy_window_by<E, 1>(g, corner, out);
-    case 2:
-      return copy_window_by<E, 2>(g, corner, out);
-    case 3:
-      return copy_window_by<E, 3>(g, corner, out);
-    case 4:
-      return copy_window_by<E, 4>(g, corner, out);
-    case 5:
-    case 6:
-    case 7:
-    case 8:
-      return copy_window_by<E, 8>(g, corner, out);
-  }
+PYIFCN_INLINE void copy_window_by_element(const Geometry<E>& g, const E* corner, E* out) {
   for (int64_t i = 0; i < g.size; ++i, out += g.size) {
     const E* row = g.row(corner, i);
     for (int64_t j = 0; j < g.size; ++j) out[j] = row[g.cells[j] * g.map_stride + j];
   }
 }
 
+// A window that lies inside the map.
+template <class E>
+PYIFCN_INLINE void copy_window(const Geometry<E>& g, const E* corner, E* out) {
+  const int vectors = g.plan.vectors, loads = g.plan.loads;
+  if (loads == 0) return copy_window_by_element(g, corner, out);
+  if (vectors == 3 && loads == 2) return copy_window_by_plan<E, 3, 2>(g, corner, out);
+  if (vectors == 2 && loads == 3) return copy_window_by_plan<E, 2, 3>(g, corner, out);
+  if (loads == 2) return copy_window_by_plan<E, 0, 2>(g, corner, out);
+  copy_window_by_plan<E, 0, 0>(g, corner, out);
+}
+
 PYIFCN_INLINE int64_t clamp(int64_t value, int64_t low, int64_t high) {
   return value < low ? low : value > high ? high : value;
 }
 
+// Row i of a window of which only the columns [first, last) lie inside the map.
+template <class E>
+PYIFCN_INLINE void copy_row_clipped(const Geometry<E>& g, const E* row, int64_t first, int64_t last, E pad,
+                                    E* out) {
+  using V = Narrow<E>;
+  if constexpr (requires(typename V::Mask m) { V::load_where(m, row); }) {
+    for (int v = 0; v < g.plan.vectors; ++v) {
+      const int64_t to = g.plan.to[v];
+      const auto inside = V::first(int(last - to)) - V::first(int(first - to));
+      V pixels = V::load_where(inside, row + g.plan.from[v][0]);
+      for (int n = 1; n < g.plan.loads; ++n)
+        pixels = select(g.plan.before[v][n], pixels, V::load_where(inside, row + g.plan.from[v][n]));
+      select(inside, pixels, V::all(pad)).store(out + to);
+    }
+    if (g.plan.loads > 0) return;
+  }
+  for (int64_t j = 0; j < first; ++j) out[j] = pad;
+  for (int64_t j = first; j < last; ++j) out[j] = row[g.cells[j] * g.map_stride + j];
+  for (int64_t j = last; j < g.size; ++j) out[j] = pad;
+}
+
 // A window whose corner pixel (top, left) or opposite one lies outside the map.
 template <class E>
-void copy_window_clipped(const Geometry<E>& g, const E* maps, int64_t top, int64_t left, int64_t height,
-                         E pad, E* out) {
+PYIFCN_INLINE void copy_window_clipped(const Geometry<E>& g, const E* maps, int64_t top, int64_t left,
+                                       int64_t height, E pad, E* out) {
   const int64_t first = clamp(-left, 0, g.size), last = clamp(g.row_stride - left, 0, g.size);
   const E* corner = maps + top * g.row_stride + left;
   for (int64_t i = 0; i < g.size; ++i, out += g.size) {
-    const bool inside = top + i >= 0 && top + i < height;
-    const E* row = g.row(corner, i);
-    for (int64_t j = 0; j < (inside ? first : g.size); ++j) out[j] = pad;
-    if (!inside) continue;
-    for (int64_t j = first; j < last; ++j) out[j] = row[g.cells[j] * g.map_stride + j];
-    for (int64_t j = last; j < g.size; ++j) out[j] = pad;
+    if (top + i >= 0 && top + i < height)
+      copy_row_clipped(g, g.row(corner, i), first, last, pad, out);
+    else
+      for (int64_t j = 0; j < g.size; ++j) out[j] = pad;
   }
 }
 

@@ -1,17 +1,20 @@
 // A small vocabulary over vector registers; kernels are written once against it.
 //
 //   F32 F64 U16 U32 U64     a register of `lanes` elements of type T; Vec<T> names them by element
+//   Narrow<T>               a register of at most 256 bits, for short rows
 //   V::Mask                 one bit or one all-ones lane for each element
 //
-// A mask's bits() has bit i set for lane i. Each comparison is false for NaN. min(a, b) is a < b ? a : b and
-// max(a, b) is a > b ? a : b, so b is the answer where either is NaN, on every target.
-// Everything lives in an unnamed namespace: code compiled for one target can never be linked into another.
+// A mask's bits() has bit i set for lane i; a - b has the lanes of a that b lacks. load_where leaves the
+// lanes that it does not read at zero and never touches their memory. Each comparison is false for NaN.
+// min(a, b) is a < b ? a : b and max(a, b) is a > b ? a : b, so b is the answer where either is NaN, on every
+// target. Everything lives in an unnamed namespace: code compiled for one target can never be linked into
+// another.
 #pragma once
 
 #include "core/target.h"
-#include "core/view.h"
 
 #if defined(PYIFCN_KERNEL_IS_avx512)
+#include "core/simd_avx2.h"
 #include "core/simd_avx512.h"
 #elif defined(PYIFCN_KERNEL_IS_avx2x2)
 #include "core/simd_avx2.h"
@@ -26,40 +29,29 @@ namespace pyifcn {
 namespace {
 
 #if defined(PYIFCN_KERNEL_IS_avx2x2)
-using F32 = Pair<avx2::F32>;
-using F64 = Pair<avx2::F64>;
-using U16 = Pair<avx2::U16>;
-using U32 = Pair<avx2::U32>;
-using U64 = Pair<avx2::U64>;
+template <class T>
+Pair<decltype(avx2::vec_of(T()))> vec_of(T);
 #elif defined(PYIFCN_KERNEL_IS_avx2)
-using namespace avx2;
+using avx2::vec_of;
+#elif defined(PYIFCN_KERNEL_IS_avx512)
+using avx512::vec_of;
 #endif
 
 template <class T>
-struct VecOf;
-template <>
-struct VecOf<float> {
-  using type = F32;
-};
-template <>
-struct VecOf<double> {
-  using type = F64;
-};
-template <>
-struct VecOf<uint16_t> {
-  using type = U16;
-};
-template <>
-struct VecOf<uint32_t> {
-  using type = U32;
-};
-template <>
-struct VecOf<uint64_t> {
-  using type = U64;
-};
-
+using Vec = decltype(vec_of(T()));
+#if defined(PYIFCN_KERNEL_IS_scalar)
 template <class T>
-using Vec = typename VecOf<T>::type;
+using Narrow = Vec<T>;
+#else
+template <class T>
+using Narrow = decltype(avx2::vec_of(T()));
+#endif
+
+using F32 = Vec<float>;
+using F64 = Vec<double>;
+using U16 = Vec<uint16_t>;
+using U32 = Vec<uint32_t>;
+using U64 = Vec<uint64_t>;
 
 }  // namespace
 }  // namespace pyifcn

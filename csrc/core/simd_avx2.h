@@ -35,6 +35,7 @@ struct Mask32 {
   PYIFCN_INLINE bool any() const { return !_mm256_testz_si256(v, v); }
   PYIFCN_INLINE friend Mask32 operator&(Mask32 a, Mask32 b) { return {_mm256_and_si256(a.v, b.v)}; }
   PYIFCN_INLINE friend Mask32 operator|(Mask32 a, Mask32 b) { return {_mm256_or_si256(a.v, b.v)}; }
+  PYIFCN_INLINE friend Mask32 operator-(Mask32 a, Mask32 b) { return {_mm256_andnot_si256(b.v, a.v)}; }
 };
 struct Mask64 {
   __m256i v;
@@ -42,6 +43,7 @@ struct Mask64 {
   PYIFCN_INLINE bool any() const { return !_mm256_testz_si256(v, v); }
   PYIFCN_INLINE friend Mask64 operator&(Mask64 a, Mask64 b) { return {_mm256_and_si256(a.v, b.v)}; }
   PYIFCN_INLINE friend Mask64 operator|(Mask64 a, Mask64 b) { return {_mm256_or_si256(a.v, b.v)}; }
+  PYIFCN_INLINE friend Mask64 operator-(Mask64 a, Mask64 b) { return {_mm256_andnot_si256(b.v, a.v)}; }
 };
 struct Mask16 {
   __m256i v;
@@ -151,6 +153,9 @@ struct U32 {
   __m256i v;
 
   PYIFCN_INLINE static U32 load(const T* p) { return {load256(p)}; }
+  PYIFCN_INLINE static U32 load_where(Mask m, const T* p) {
+    return {_mm256_maskload_epi32(reinterpret_cast<const int*>(p), m.v)};
+  }
   PYIFCN_INLINE static U32 all(T x) { return {_mm256_set1_epi32(int32_t(x))}; }
   PYIFCN_INLINE static Mask first(int n) { return {first32(n)}; }
   PYIFCN_INLINE void store(T* p) const { store256(p, v); }
@@ -169,6 +174,9 @@ struct U64 {
   __m256i v;
 
   PYIFCN_INLINE static U64 load(const T* p) { return {load256(p)}; }
+  PYIFCN_INLINE static U64 load_where(Mask m, const T* p) {
+    return {_mm256_maskload_epi64(reinterpret_cast<const long long*>(p), m.v)};
+  }
   PYIFCN_INLINE static U64 load_first(const T* p, int n) {
     return {_mm256_maskload_epi64(reinterpret_cast<const long long*>(p), first64(n))};
   }
@@ -194,6 +202,13 @@ PYIFCN_INLINE U64 popcount(U64 a) {
       _mm256_add_epi8(_mm256_shuffle_epi8(table, a_low), _mm256_shuffle_epi8(table, a_high));
   return {_mm256_sad_epu8(bytes, _mm256_setzero_si256())};
 }
+
+// Which register holds elements of a type; never defined.
+F32 vec_of(float);
+F64 vec_of(double);
+U16 vec_of(uint16_t);
+U32 vec_of(uint32_t);
+U64 vec_of(uint64_t);
 
 }  // namespace avx2
 }  // namespace

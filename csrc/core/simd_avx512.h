@@ -10,6 +10,7 @@
 
 namespace pyifcn {
 namespace {
+namespace avx512 {
 
 template <class M>
 struct MaskOf {
@@ -18,6 +19,7 @@ struct MaskOf {
   PYIFCN_INLINE bool any() const { return v != 0; }
   PYIFCN_INLINE friend MaskOf operator&(MaskOf a, MaskOf b) { return {M(a.v & b.v)}; }
   PYIFCN_INLINE friend MaskOf operator|(MaskOf a, MaskOf b) { return {M(a.v | b.v)}; }
+  PYIFCN_INLINE friend MaskOf operator-(MaskOf a, MaskOf b) { return {M(a.v & ~b.v)}; }
 };
 using Mask32 = MaskOf<__mmask16>;
 using Mask64 = MaskOf<__mmask8>;
@@ -105,6 +107,7 @@ struct U32 {
   __m512i v;
 
   PYIFCN_INLINE static U32 load(const T* p) { return {_mm512_loadu_si512(p)}; }
+  PYIFCN_INLINE static U32 load_where(Mask m, const T* p) { return {_mm512_maskz_loadu_epi32(m.v, p)}; }
   PYIFCN_INLINE static U32 all(T x) { return {_mm512_set1_epi32(int32_t(x))}; }
   PYIFCN_INLINE static Mask first(int n) { return {__mmask16(first_bits(n))}; }
   PYIFCN_INLINE void store(T* p) const { _mm512_storeu_si512(p, v); }
@@ -123,6 +126,7 @@ struct U64 {
   __m512i v;
 
   PYIFCN_INLINE static U64 load(const T* p) { return {_mm512_loadu_si512(p)}; }
+  PYIFCN_INLINE static U64 load_where(Mask m, const T* p) { return {_mm512_maskz_loadu_epi64(m.v, p)}; }
   PYIFCN_INLINE static U64 load_first(const T* p, int n) {
     return {_mm512_maskz_loadu_epi64(__mmask8(first_bits(n)), p)};
   }
@@ -137,5 +141,13 @@ PYIFCN_INLINE U64 operator&(U64 a, U64 b) { return {_mm512_and_si512(a.v, b.v)};
 PYIFCN_INLINE U64 operator|(U64 a, U64 b) { return {_mm512_or_si512(a.v, b.v)}; }
 PYIFCN_INLINE U64 popcount(U64 a) { return {_mm512_popcnt_epi64(a.v)}; }
 
+// Which register holds elements of a type; never defined.
+F32 vec_of(float);
+F64 vec_of(double);
+U16 vec_of(uint16_t);
+U32 vec_of(uint32_t);
+U64 vec_of(uint64_t);
+
+}  // namespace avx512
 }  // namespace
 }  // namespace pyifcn

@@ -15,6 +15,7 @@ struct PairMask {
   PYIFCN_INLINE bool any() const { return lo.any() || hi.any(); }
   PYIFCN_INLINE friend PairMask operator&(PairMask a, PairMask b) { return {a.lo & b.lo, a.hi & b.hi}; }
   PYIFCN_INLINE friend PairMask operator|(PairMask a, PairMask b) { return {a.lo | b.lo, a.hi | b.hi}; }
+  PYIFCN_INLINE friend PairMask operator-(PairMask a, PairMask b) { return {a.lo - b.lo, a.hi - b.hi}; }
 };
 
 template <class V>
@@ -26,6 +27,9 @@ struct Pair {
   V lo, hi;
 
   PYIFCN_INLINE static Pair load(const T* p) { return {V::load(p), V::load(p + half)}; }
+  PYIFCN_INLINE static Pair load_where(Mask m, const T* p) {
+    return {V::load_where(m.lo, p), V::load_where(m.hi, p + half)};
+  }
   PYIFCN_INLINE static Pair load_first(const T* p, int n) {
     return {V::load_first(p, n), V::load_first(p + half, n - half)};
   }

@@ -14,6 +14,7 @@ struct ScalarMask {
   PYIFCN_INLINE bool any() const { return v; }
   PYIFCN_INLINE friend ScalarMask operator&(ScalarMask a, ScalarMask b) { return {a.v && b.v}; }
   PYIFCN_INLINE friend ScalarMask operator|(ScalarMask a, ScalarMask b) { return {a.v || b.v}; }
+  PYIFCN_INLINE friend ScalarMask operator-(ScalarMask a, ScalarMask b) { return {a.v && !b.v}; }
 };
 
 template <class Element>
@@ -24,6 +25,7 @@ struct Scalar {
   T v;
 
   PYIFCN_INLINE static Scalar load(const T* p) { return {*p}; }
+  PYIFCN_INLINE static Scalar load_where(Mask m, const T* p) { return {m.v ? *p : T(0)}; }
   PYIFCN_INLINE static Scalar load_first(const T* p, int n) { return {n > 0 ? *p : T(0)}; }
   PYIFCN_INLINE static Scalar all(T x) { return {x}; }
   PYIFCN_INLINE static Mask first(int n) { return {n > 0}; }
@@ -96,13 +98,11 @@ PYIFCN_INLINE ScalarMask operator==(Scalar<T> a, Scalar<T> b) {
   return {a.v == b.v};
 }
 
-using F32 = Scalar<float>;
-using F64 = Scalar<double>;
-using U16 = Scalar<uint16_t>;
-using U32 = Scalar<uint32_t>;
-using U64 = Scalar<uint64_t>;
+// Which register holds elements of a type; never defined.
+template <class T>
+Scalar<T> vec_of(T);
 
-PYIFCN_INLINE U64 popcount(U64 a) {
+PYIFCN_INLINE Scalar<uint64_t> popcount(Scalar<uint64_t> a) {
   uint64_t x = a.v;
   x = x - ((x >> 1) & 0x5555555555555555u);
   x = (x & 0x3333333333333333u) + ((x >> 2) & 0x3333333333333333u);
