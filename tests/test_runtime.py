@@ -58,7 +58,10 @@ def test_threads_follow_torch():
     torch.set_num_threads(3)
     assert num_threads() == 3
     torch.set_num_threads(before)
-    assert run("from pyifcn._runtime import *; print(num_threads())", PYIFCN_NUM_THREADS="5").stdout == "5\n"
+    assert (
+        run("from pyifcn._runtime import *; print(num_threads())", PYIFCN_NUM_THREADS="5").stdout
+        == "5\n"
+    )
 
 
 FORK = """
@@ -93,8 +96,12 @@ def kernel_objects() -> list[Path]:
     return [path for path in ROOT.glob("build/**/*_cpu.cpp.o") if "sanitize" not in str(path)]
 
 
-@pytest.mark.skipif(shutil.which("nm") is None, reason="nm, which lists an object's symbols, is not installed")
-@pytest.mark.skipif(not kernel_objects(), reason="no build tree here: nothing was compiled in this folder")
+@pytest.mark.skipif(
+    shutil.which("nm") is None, reason="nm, which lists an object's symbols, is not installed"
+)
+@pytest.mark.skipif(
+    not kernel_objects(), reason="no build tree here: nothing was compiled in this folder"
+)
 def test_kernels_are_sealed():
     """A weak symbol compiled for one target could be linked into code for another."""
     for path in kernel_objects():
