@@ -1,0 +1,154 @@
+"""Networks in files: safetensors with the architecture and the test settings beside the weights."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from pyifcn.data.files import written_whole
+from pyifcn.models.instance_fcn import InstanceFCN, TestSettings
+from pyifcn.models.pretrained import load_exact
+from pyifcn.models.residual import ResidualPyramid
+from pyifcn.models.squeezenet import SqueezeNet
+from pyifcn.models.vgg import VGG16
+
+__all__ = ["available", "build_backbone", "load", "save"]
+
+_FOLDER = Path(__file__).parents[1] / "weights"
+_KEY = "pyifcn"
+
+# Backbones that a file can name, and the arguments, attributes of the same name, that they need.
+_BACKBONES: dict[str, tuple[Callable[..., nn.Module], tuple[str, ...]]] = {
+    "residual": (ResidualPyramid, ("inputs", "widths", "blocks", "channels")),
+    "squeezenet": (SqueezeNet, ("stride",)),
+    "vgg16": (VGG16, ()),
+}
+
+
+def available() -> list[str]:
+    """Names of the weights that come with the package."""
+    return sorted(path.stem for path in _FOLDER.glob("*.safetensors"))
+
+
+def build_backbone(name: str, **options: Any) -> nn.Module:
+    """A new backbone: "residual", "squeezenet" or "vgg16", with its constructor's arguments.
+
+    Raises:
+        ValueError: If no backbone has that name or it has no such argument.
+    """
+    if name not in _BACKBONES:
+        raise ValueError(f"backbone must be one of {sorted(_BACKBONES)}, got {name!r}")
+    make, known = _BACKBONES[name]
+    if unknown := sorted(set(options) - set(known)):
+        raise ValueError(f"backbone {name!r} has no option {unknown[0]!r}")
+    return make(**options)
+
+
+def save(model: InstanceFCN, path: str | os.PathLike[str]) -> None:
+    """Writes a network's weights, architecture and test settings, whole or not at all.
+
+    Args:
+        model: The network. A backbone of another kind than ``build_backbone`` makes is not
+            described, and must be given to ``load``.
+        path: Usually named ``*.safetensors``.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    metadata = {
+        "backbone": _describe(model.backbone),
+        "grid": model.grid,
+        "window": model.window,
+        "width": model.width,
+        "preprocess": model.preprocess.name,
+        "settings": asdict(model.settings),
+    }
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    with written_whole(path) as partial:
+        save_file(state, partial, {_KEY: json.dumps(metadata)})
+
+
+def load(name_or_path: str | os.PathLike[str], backbone: nn.Module | None = None) -> InstanceFCN:
+    """Reads a network that ``save`` wrote.
+
+    Args:
+        name_or_path: A name among ``available``, or a file.
+        backbone: Used instead of the one that the file describes.
+
+    Returns:
+        The network in evaluation mode.
+
+    Raises:
+        OSError: If there is no such file or it cannot be read.
+        ValueError: If the file is of another kind, or its weights do not fit its architecture.
+
+    Example:
+        >>> from pyifcn.models import load
+        >>> load("nuclei").window
+        21
+    """
+    path = Path(name_or_path)
+    if str(name_or_path) in available():
+        path = _FOLDER / f"{name_or_path}.safetensors"
+    elif not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is neither a file nor one of the shipped weights ({', '.join(available())})"
+        )
+    state, metadata = _read(path)
+    try:
+        model = _build(metadata, backbone)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} describes no network that can be built: {error}") from None
+    load_exact(model, state, str(path))
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.eval()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file: {error}") from None
+    try:
+        described = json.loads(metadata[_KEY])
+    except (KeyError, ValueError):
+        raise ValueError(f"{path} holds tensors, but not a network of pyifcn") from None
+    return state, described
+
+
+def _build(metadata: dict[str, Any], backbone: nn.Module | None) -> InstanceFCN:
+    if backbone is None:
+        described = metadata["backbone"]
+        if described is None:
+            raise ValueError("its backbone is not described, so it must be given")
+        backbone = build_backbone(described["name"], **described["options"])
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in metadata["settings"].items()
+    }
+    return InstanceFCN(
+        backbone,
+        metadata["grid"],
+        metadata["window"],
+        width=metadata["width"],
+        preprocess=metadata["preprocess"],
+        settings=TestSettings(**settings),
+    )
+
+
+def _describe(backbone: nn.Module) -> dict[str, Any] | None:
+    for name, (make, options) in _BACKBONES.items():
+        if type(backbone) is make:
+            return {"name": name, "options": {key: getattr(backbone, key) for key in options}}
+    return None
