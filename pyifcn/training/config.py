@@ -1,0 +1,168 @@
+"""What a training run is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+__all__ = ["Config", "preset"]
+
+
+_CHOICES = {
+    "view": ("image", "crop"),
+    "flip": ("horizontal", "all"),
+    "optimizer": ("sgd", "adamw"),
+    "schedule": ("step", "cosine"),
+    "precision": ("float32", "bfloat16", "float16"),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every choice of a training run. The defaults are the paper's, for photographs.
+
+    Lengths of windows are fractions of the window's side, offsets are feature pixels; both
+    follow DeepMask (Pinheiro et al. 2015), whose 224-pixel window is ours: an object is centred
+    within 16 pixels and its longer side is 128 pixels up to a factor 2^(1/4).
+
+    Attributes:
+        steps: Optimisation steps.
+        batch: Views a step.
+        seed: Of everything random; a run is a function of its configuration and data.
+        view: "image" scales whole images, as in the paper; "crop" cuts squares in which a
+            random instance fills a random part of the window.
+        short_sides: Shorter sides of whole images, one drawn a view.
+        crop: Side of a cut square in pixels.
+        crop_fill: Range of an instance's longer side within the window in a cut square.
+        flip: "horizontal" or "all", the eight symmetries of the square.
+        rotate: Part of the views turned by a random angle.
+        elastic: Largest displacement of smooth random warping, in pixels.
+        intensity: Strength of random changes of brightness, contrast, noise and blur, 0 to 1.
+        balanced: Draw images by the root of their number of instances and by how rare their
+            kind (size and colour) is, rather than evenly.
+        cache: Keep decoded images in memory.
+        windows: Windows sampled a view.
+        positives: Part of them that is positive, as far as there are enough.
+        positive_offset: Largest distance, on each axis, from a positive window's centre to its
+            instance's.
+        positive_side: Range of the longer side of a positive window's instance.
+        negative_offset: Windows farther than this from every instance are negative; between
+            the two they are neither.
+        negative_side: Instances outside this range make no window ambiguous.
+        hardest: Part of the negatives taken by falling objectness, not at random.
+        mask_negatives: Train negative windows' masks towards empty.
+        mask_weight: Weight of the mask term, the mean over a window's pixels.
+        quality: Train objectness towards the IoU of the assembled mask with its truth, on
+            positive and ambiguous windows, rather than towards 1 on positives.
+        optimizer: "sgd" or "adamw".
+        learning_rate: At the start.
+        schedule: "step" divides by 10 after four fifths, "cosine" falls to nothing.
+        warmup: Steps in which the learning rate grows from nothing.
+        weight_decay: Of all weights but biases and normalisation.
+        momentum: Of SGD.
+        clip: Largest norm of the gradient; 0 for none.
+        average: Decay of the running mean of the weights that is saved; 0 for none.
+        precision: "float32", or "bfloat16" or "float16" for mixed precision.
+        workers: Threads that prepare views.
+        save_every: Steps between checkpoints.
+
+    Raises:
+        ValueError: If a value is not one of those named, or out of range.
+    """
+
+    steps: int = 40_000
+    batch: int = 8
+    seed: int = 0
+    view: str = "image"
+    short_sides: tuple[int, ...] = (119, 178, 267, 400, 600, 900)
+    crop: int = 160
+    crop_fill: tuple[float, float] = (0.28, 0.84)
+    flip: str = "horizontal"
+    rotate: float = 0.0
+    elastic: float = 0.0
+    intensity: float = 0.0
+    balanced: bool = False
+    cache: bool = False
+    windows: int = 256
+    positives: float = 0.5
+    positive_offset: float = 1.5
+    positive_side: tuple[float, float] = (0.48, 0.68)
+    negative_offset: float = 3.0
+    negative_side: tuple[float, float] = (0.286, 1.14)
+    hardest: float = 0.0
+    mask_negatives: bool = False
+    mask_weight: float = 1.0
+    quality: bool = False
+    optimizer: str = "sgd"
+    learning_rate: float = 1e-3
+    schedule: str = "step"
+    warmup: int = 0
+    weight_decay: float = 5e-4
+    momentum: float = 0.9
+    clip: float = 0.0
+    average: float = 0.0
+    precision: str = "float32"
+    workers: int = 2
+    save_every: int = 500
+
+    def __post_init__(self) -> None:
+        for name, values in _CHOICES.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"{name} must be one of {values}, got {getattr(self, name)!r}")
+        for name in ("steps", "batch", "crop", "windows", "workers", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("rotate", "positives", "hardest"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in 0..1, got {getattr(self, name)}")
+        for name in ("crop_fill", "positive_side", "negative_side"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} must be a range of positive numbers, got {low}, {high}")
+        if not self.short_sides or min(self.short_sides) < 1:
+            raise ValueError(f"short_sides must be positive numbers, got {self.short_sides}")
+
+
+_NUCLEI = Config(
+    steps=6000,
+    batch=16,
+    view="crop",
+    flip="all",
+    rotate=0.5,
+    elastic=4.0,
+    intensity=1.0,
+    balanced=True,
+    cache=True,
+    windows=160,
+    positives=0.5,
+    positive_side=(0.35, 0.8),
+    negative_side=(0.25, 1.0),
+    hardest=0.5,
+    mask_weight=2.0,
+    quality=True,
+    optimizer="adamw",
+    learning_rate=3e-3,
+    schedule="cosine",
+    warmup=200,
+    weight_decay=1e-2,
+    clip=5.0,
+    average=0.998,
+    precision="bfloat16",
+)
+
+_PRESETS = {"photographs": Config(), "nuclei": _NUCLEI}
+
+
+def preset(name: str, **changes: Any) -> Config:
+    """The configuration called ``name``, "photographs" or "nuclei", with some fields changed.
+
+    Raises:
+        ValueError: No preset has that name.
+
+    Example:
+        >>> preset("nuclei", steps=10).batch
+        16
+    """
+    if name not in _PRESETS:
+        raise ValueError(f"preset must be one of {sorted(_PRESETS)}, got {name!r}")
+    return replace(_PRESETS[name], **changes)

@@ -1,0 +1,177 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from pyifcn.data import Sample
+from pyifcn.models import InstanceFCN, save
+from pyifcn.training.checkpoint import Log, read_checkpoint, write_checkpoint
+from pyifcn.training.config import Config
+from pyifcn.training.loss import window_loss
+from pyifcn.training.views import Views
+from pyifcn.training.windows import Windows
+
+__all__ = ["train"]
+
+
+def train(
+    model: InstanceFCN,
+    data: Sequence[Sample],
+    config: Config,
+    folder: str | os.PathLike[str],
+    *,
+    tensorboard: bool = False,
+    progress: bool = True,
+) -> InstanceFCN:
+    """Trains a network, going on where an earlier call with the same folder was stopped.
+
+    The folder receives ``checkpoint.pt``, ``weights.safetensors`` and ``log.csv``. What happens
+    at a step follows from the configuration, the data and the step, so that a run that was killed
+    and started again gives the same numbers, bit for bit on one machine's CPU with the same number
+    of threads.
+
+    Args:
+        model: The network, on the device to train on; its weights are where the run starts.
+        data: Images with their instances, such as ``CocoInstances``.
+        config: Everything else.
+        folder: Made if it is missing.
+        tensorboard: Log to TensorBoard as well.
+        progress: Show a progress bar, on a terminal.
+
+    Returns:
+        The trained network in evaluation mode, averaged if ``config.average`` is set.
+
+    Raises:
+        OSError: If a file cannot be read or written.
+        ValueError: If there is no data, or the folder has a run with another configuration.
+        FloatingPointError: If the loss is not finite.
+
+    Example:
+        >>> import tempfile
+        >>> from pyifcn.data import SyntheticNuclei
+        >>> from pyifcn.models import InstanceFCN, ResidualPyramid
+        >>> from pyifcn.training import preset, train
+        >>> model = InstanceFCN(ResidualPyramid(2), width=16, preprocess="percentile")
+        >>> config = preset("nuclei", steps=1, batch=1, precision="float32")
+        >>> model = train(model, SyntheticNuclei(1), config, tempfile.mkdtemp())
+    """
+    if not len(data):
+        raise ValueError("data must not be empty")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    run = _Run(model, config, folder)
+    views = Views(model, data, config)
+    log = Log(folder, run.step, tensorboard)
+    try:
+        with tqdm(
+            total=config.steps,
+            initial=run.step,
+            desc="training",
+            unit="step",
+            disable=None if progress else True,
+        ) as bar:
+            for planes, windows in views.batches(run.step, config.steps):
+                values = run.advance(planes, windows)
+                log.write(run.step - 1, values)
+                bar.set_postfix(loss=f"{values['loss']:.3f}", refresh=False)
+                bar.update()
+                if run.step % config.save_every == 0 or run.step == config.steps:
+                    run.save()
+    finally:
+        log.close()
+    model.load_state_dict(run.average.state_dict())
+    return model.eval()
+
+
+class _Run:
+    """A network in training and everything that changes with it."""
+
+    def __init__(self, model: InstanceFCN, config: Config, folder: Path) -> None:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model.train()
+        self.config = config
+        self.folder = folder
+        self.step = 0
+        self.device = next(model.parameters()).device
+        self.average = copy.deepcopy(model).eval().requires_grad_(False)
+        self.optimizer = _optimizer(model, config)
+        scaled = config.precision == "float16"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
+        if (folder / "checkpoint.pt").exists():
+            state = read_checkpoint(folder / "checkpoint.pt", config, self.device)
+            self.step = state["step"]
+            for name in ("model", "average", "optimizer", "scaler"):
+                getattr(self, name).load_state_dict(state[name])
+
+    def save(self) -> None:
+        state = {
+            name: getattr(self, name).state_dict()
+            for name in ("model", "average", "optimizer", "scaler")
+        }
+        write_checkpoint(self.folder / "checkpoint.pt", self.config, self.step, state)
+        save(self.average, self.folder / "weights.safetensors")
+
+    def advance(self, planes: Tensor, windows: list[Windows]) -> dict[str, float]:
+        """One step; returns what to log."""
+        config = self.config
+        rate = learning_rate(self.step, config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        planes = planes.to(self.device, memory_format=torch.channels_last)
+        dtype = getattr(torch, config.precision)
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
+            score_maps, objectness = self.model.score(planes)
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
+        parts = window_loss(score_maps, objectness, windows, config, generator)
+        if not math.isfinite(parts["loss"].item()):
+            raise FloatingPointError(f"the loss is {parts['loss'].item()} at step {self.step}")
+
+        self.optimizer.zero_grad()
+        self.scaler.scale(parts["loss"]).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
+        limit = config.clip or math.inf
+        gradient = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self._update_average()
+        self.step += 1
+        values = {name: part.item() for name, part in parts.items()}
+        return {**values, "learning_rate": rate, "gradient": gradient.item()}
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        keep = min(self.config.average, (self.step + 1) / (self.step + 10))
+        state = self.model.state_dict()
+        for name, mean in self.average.state_dict().items():
+            if mean.is_floating_point():
+                mean.lerp_(state[name], 1 - keep)
+            else:
+                mean.copy_(state[name])
+
+
+def learning_rate(step: int, config: Config) -> float:
+    """The learning rate of a step."""
+    rate = config.learning_rate * min(1.0, (step + 1) / max(config.warmup, 1))
+    if config.schedule == "cosine":
+        return rate * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    return rate * (0.1 if step >= 0.8 * config.steps else 1.0)
+
+
+def _optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, config.learning_rate, momentum=config.momentum)
+    return torch.optim.AdamW(groups, config.learning_rate)

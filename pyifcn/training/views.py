@@ -1,0 +1,99 @@
+"""Batches of views by step, prepared by threads ahead of time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from pyifcn.data import Sample
+from pyifcn.models import InstanceFCN
+from pyifcn.training.config import Config
+from pyifcn.training.view import Scene, make_scene, make_view
+from pyifcn.training.windows import Windows, sample_windows
+
+__all__ = ["Views"]
+
+_AHEAD = 4  # steps
+
+
+class Views:
+    """What a network is trained on: a batch for each step, following from the seed and the step.
+
+    Args:
+        model: The network, for its preprocessing and its windows.
+        data: The images.
+        config: How to look at them.
+    """
+
+    def __init__(self, model: InstanceFCN, data: Sequence[Sample], config: Config) -> None:
+        self.data = data
+        self.config = config
+        self.preprocess = model.preprocess
+        self.stride = model.stride
+        self.window = model.window
+        self._scenes: dict[int, Scene] = {}
+        self._chances = _chances(data) if config.balanced else None
+
+    def view(self, step: int, place: int) -> tuple[Tensor, Windows]:
+        """One view of a step's batch: planes float32 (C, h, w) and its windows."""
+        config = self.config
+        rng = np.random.default_rng((config.seed, step, place))
+        scene = self._scene(int(rng.choice(len(self.data), p=self._chances)))
+        planes, layers = make_view(scene, config, self.stride * self.window, rng)
+        return planes, sample_windows(layers, self.stride, self.window, config, rng)
+
+    def batches(self, first: int, last: int) -> Iterator[tuple[Tensor, list[Windows]]]:
+        """Yields the batches of steps ``first`` up to ``last``: planes (B, C, H, W), windows."""
+        places = range(self.config.batch)
+        pending: list[list[Future[tuple[Tensor, Windows]]]] = []
+        pool = ThreadPoolExecutor(self.config.workers)
+        try:
+            for step in range(first, last):
+                while len(pending) < min(_AHEAD, last - step):
+                    ahead = step + len(pending)
+                    pending.append([pool.submit(self.view, ahead, place) for place in places])
+                views = [future.result() for future in pending.pop(0)]
+                yield _stack([planes for planes, _ in views]), [windows for _, windows in views]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _scene(self, index: int) -> Scene:
+        if index in self._scenes:
+            return self._scenes[index]
+        scene = make_scene(self.data[index], self.preprocess)
+        if self.config.cache:
+            self._scenes[index] = scene
+        return scene
+
+
+def _stack(planes: list[Tensor]) -> Tensor:
+    """A batch of planes (C, h, w), padded with zeros on the right and below."""
+    height = max(p.shape[-2] for p in planes)
+    width = max(p.shape[-1] for p in planes)
+    return torch.stack(
+        [F.pad(p, (0, width - p.shape[-1], 0, height - p.shape[-2])) for p in planes]
+    )
+
+
+def _chances(data: Sequence[Sample]) -> npt.NDArray[np.float64]:
+    """How often to draw each image: by the root of its instances and of how rare its kind is."""
+    kinds: list[tuple[Any, ...]] = []
+    counts: list[int] = []
+    for index in tqdm(range(len(data)), "looking at images", leave=False, disable=None):
+        sample = data[index]
+        coloured = bool((sample.image[..., 0] != sample.image[..., 2]).any())
+        bright = bool(np.median(sample.image) > 127)
+        kinds.append((sample.image.shape, coloured, bright))
+        counts.append(max(len(sample.masks), 1))
+    common = Counter(kinds)
+    weights = np.sqrt(counts) / np.sqrt([common[kind] for kind in kinds])
+    return np.asarray(weights / weights.sum(), np.float64)

@@ -1,0 +1,323 @@
+"""Training: windows and loss against slow references, learning, and going on after a kill."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pyifcn.data import Sample, SyntheticNuclei
+from pyifcn.masks import Masks
+from pyifcn.models import InstanceFCN, ResidualPyramid, load
+from pyifcn.training import Config, preset, train
+from pyifcn.training.checkpoint import read_checkpoint
+from pyifcn.training.loss import negatives, window_loss
+from pyifcn.training.trainer import learning_rate
+from pyifcn.training.view import layers_of, make_scene, make_view
+from pyifcn.training.windows import (
+    AMBIGUOUS,
+    NEGATIVE,
+    POSITIVE,
+    Windows,
+    assign,
+    instances,
+    sample_windows,
+)
+
+
+def reference_state(boxes, size, stride, window, config):
+    """What the window centred at each feature is, one feature and one instance at a time."""
+    state = np.zeros(size, int)
+    owner = np.zeros(size, int)
+    for y in range(size[0]):
+        for x in range(size[1]):
+            nearest = np.inf
+            for index, (x1, y1, x2, y2) in enumerate(boxes):
+                side = max(x2 - x1, y2 - y1) / (stride * window)
+                if not config.negative_side[0] <= side <= config.negative_side[1]:
+                    continue
+                dy = abs((y + 0.5) * stride - (y1 + y2) / 2) / stride
+                dx = abs((x + 0.5) * stride - (x1 + x2) / 2) / stride
+                distance = max(dy, dx)
+                if distance >= min(nearest, config.negative_offset):
+                    continue
+                nearest = distance
+                owner[y, x] = index
+                fits = config.positive_side[0] <= side <= config.positive_side[1]
+                close = distance <= config.positive_offset
+                state[y, x] = POSITIVE if fits and close else AMBIGUOUS
+    return state, owner
+
+
+def reference_loss(score_maps, objectness, windows, truths, config, size=7):
+    """Loss of positive windows (image, y, x) with their truths; None for a negative window."""
+    grid = round(score_maps.shape[1] ** 0.5)
+    score_term, mask_terms = [], []
+    for (b, y, x), truth in zip(windows, truths, strict=True):
+        score_term.append(logistic(objectness[b, y, x], float(truth is not None)))
+        if truth is None:
+            continue
+        for i in range(size):
+            for j in range(size):
+                row, column = y - size // 2 + i, x - size // 2 + j
+                logit = -np.inf
+                if 0 <= row < score_maps.shape[2] and 0 <= column < score_maps.shape[3]:
+                    cell = (2 * i + 1) * grid // (2 * size) * grid
+                    cell += (2 * j + 1) * grid // (2 * size)
+                    logit = score_maps[b, cell, row, column]
+                mask_terms.append(logistic(logit, truth[i, j]))
+    return np.mean(score_term) + config.mask_weight * np.mean(mask_terms)
+
+
+def logistic(logit, target):
+    return np.logaddexp(0, logit) - (target * logit if target else 0)
+
+
+def disc(size: tuple[int, int], y: float, x: float, radius: float) -> np.ndarray:
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    return (rows + 0.5 - y) ** 2 + (columns + 0.5 - x) ** 2 < radius**2
+
+
+def tiny(width: int = 16) -> InstanceFCN:
+    torch.manual_seed(0)
+    backbone = ResidualPyramid(2, widths=(8, 16), blocks=(1, 1), channels=16)
+    return InstanceFCN(backbone, width=width, preprocess="percentile")
+
+
+SMALL = preset(
+    "nuclei", steps=12, batch=2, crop=64, windows=32, save_every=4, workers=2, precision="float32"
+)
+
+LONGER = replace(SMALL, steps=40)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_layers_keep_overlapping_masks_apart():
+    size = (40, 50)
+    dense = np.stack([disc(size, 20, 15, 9), disc(size, 20, 24, 9), disc(size, 8, 44, 5)])
+    layers = layers_of(Masks.from_dense(dense), [1, 2, 3])
+    assert layers.shape == (2, 40, 50)
+    for label, mask in enumerate(dense, 1):
+        assert ((layers == label).any(0) == mask).all()
+
+
+def test_instances_are_found_with_boxes_and_areas(rng):
+    layers = rng.choice(6, (2, 13, 17), p=(0.9, 0.02, 0.02, 0.02, 0.02, 0.02)).astype(np.int32)
+    layers[0][layers[0] > 2] = 0
+    layers[1][(layers[1] > 0) & (layers[1] < 3)] = -1
+    labels, depth, boxes, areas = instances(layers)
+    assert labels.tolist() == sorted(set(layers[layers > 0].tolist()))
+    for label, layer, box, area in zip(labels, depth, boxes, areas, strict=True):
+        y, x = np.nonzero(layers[layer] == label)
+        assert box.tolist() == [x.min(), y.min(), x.max() + 1, y.max() + 1]
+        assert area == len(y)
+
+
+@pytest.mark.parametrize("stride", [2, 8])
+@pytest.mark.parametrize("count", [0, 1, 12])
+def test_windows_are_what_the_reference_says(rng, stride, count):
+    config = preset("nuclei")
+    corners = rng.integers(0, 14 * stride, (count, 2))
+    sides = rng.integers(stride, 9 * stride, (count, 2))
+    boxes = np.concatenate([corners, corners + sides], 1).astype(np.float32)
+    state, owner = assign(boxes, (17, 19), stride, 7, config)
+    expected, owners = reference_state(boxes, (17, 19), stride, 7, config)
+    assert (state == expected).all()
+    assert (owner == owners)[state != NEGATIVE].all()
+
+
+def test_sampled_windows_show_their_instances(rng):
+    size, stride, window = (60, 70), 2, 7
+    dense = np.stack([disc(size, 21, 20, 4.5), disc(size, 40, 50, 5), disc(size, 45, 57, 4)])
+    layers = layers_of(Masks.from_dense(dense), [1, 2, 3])
+    config = preset("nuclei", windows=40)
+    sampled = sample_windows(layers, stride, window, config, rng)
+    assert 0 < sampled.positive.sum() <= 20
+    assert 0 < (~sampled.positive).sum() <= 5
+    for (y, x), truth, area in zip(sampled.centres, sampled.truth, sampled.areas, strict=True):
+        candidates = []
+        for mask in dense:
+            padded = np.pad(mask, 20)[20 - 6 :, 20 - 6 :]
+            crop = padded[y * 2 : y * 2 + 14, x * 2 : x * 2 + 14].reshape(7, 2, 7, 2)
+            candidates.append(crop.mean((1, 3)))
+        index = int(np.argmin([np.abs(truth - c).sum() for c in candidates]))
+        np.testing.assert_allclose(truth, candidates[index])
+        assert area == dense[index].sum() / 4
+
+
+def test_crowds_are_no_negatives(rng):
+    layers = np.zeros((1, 40, 40), np.int32)
+    layers[0, 10:20, 10:30] = -1
+    sampled = sample_windows(layers, 2, 7, Config(), rng)
+    assert not len(sampled.centres)
+    assert (~sampled.negative).sum() == 5 * 10
+
+
+@pytest.mark.parametrize("mask_weight", [1.0, 2.5])
+def test_loss_is_the_papers(rng, mask_weight):
+    config = Config(windows=9, mask_weight=mask_weight)
+    score_maps = rng.normal(size=(2, 9, 11, 12))
+    objectness = rng.normal(size=(2, 11, 12))
+    views = []
+    for _ in range(2):
+        centres = np.stack([rng.choice(11, 4), rng.choice(12, 4)], 1)
+        truth = rng.choice([0, 0.25, 1], (4, 7, 7)).astype(np.float32)
+        truth[:, [0, -1]] = truth[:, :, [0, -1]] = 0
+        negative = rng.random((11, 12)) < 0.5
+        views.append(Windows(centres, np.ones(4, bool), truth, truth.sum((1, 2)), negative))
+    for view in views:  # truths have nothing outside the image
+        for (y, x), truth in zip(view.centres, view.truth, strict=True):
+            rows, columns = y - 3 + np.arange(7), x - 3 + np.arange(7)
+            truth[(rows < 0) | (rows > 10)] = 0
+            truth[:, (columns < 0) | (columns > 11)] = 0
+    drawn = negatives(
+        torch.tensor(objectness), views, config, torch.Generator().manual_seed(3)
+    ).tolist()
+    assert len(drawn) == 2 * (9 - 4)
+    assert all(views[b].negative[y, x] for b, y, x in drawn)
+    windows = [(b, *centre) for b in range(2) for centre in views[b].centres.tolist()] + drawn
+    truths = [*views[0].truth, *views[1].truth, *[None] * len(drawn)]
+    parts = window_loss(
+        torch.tensor(score_maps),
+        torch.tensor(objectness),
+        views,
+        config,
+        torch.Generator().manual_seed(3),
+    )
+    expected = reference_loss(score_maps, objectness, windows, truths, config)
+    assert parts["loss"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_hardest_negatives_have_the_highest_objectness(rng):
+    objectness = torch.tensor(rng.normal(size=(1, 9, 9)))
+    empty = np.zeros((0, 7, 7), np.float32)
+    view = Windows(
+        np.zeros((0, 2), int), np.zeros(0, bool), empty, np.zeros(0), rng.random((9, 9)) < 0.6
+    )
+    config = Config(windows=10, hardest=0.5)
+    rows = negatives(objectness, [view], config, torch.Generator())
+    allowed = np.where(view.negative, objectness[0].numpy(), -np.inf)
+    assert set(objectness[tuple(rows[:5].T)].tolist()) == set(np.sort(allowed.ravel())[-5:])
+    assert len({tuple(row) for row in rows.tolist()}) == 10
+
+
+def test_gradients_reach_every_weight():
+    model = tiny()
+    sample = SyntheticNuclei(1, size=(64, 64))[0]
+    rng = np.random.default_rng(0)
+    config = replace(SMALL, mask_negatives=True)
+    planes, layers = make_view(make_scene(sample, model.preprocess), config, 42, rng)
+    windows = sample_windows(layers, 2, 21, config, rng)
+    parts = window_loss(*model.score(planes[None]), [windows], config, torch.Generator())
+    parts["loss"].backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["nuclei", "photographs"])
+def test_views_keep_image_and_labels_aligned(name):
+    """Where every instance is bright and the rest dark, so must its warped labels be."""
+    mask = disc((90, 120), 40, 50, 22) | disc((90, 120), 50, 65, 20)
+    image = np.repeat(np.where(mask, 255, 0).astype(np.uint8)[:, :, None], 3, 2)
+    sample = Sample(image, Masks.from_dense(mask[None]), np.ones(1, int), np.zeros(1, bool))
+    scene = make_scene(sample, tiny().preprocess)
+    for seed in range(8):
+        config = preset(name, intensity=0.0, crop=96, short_sides=(50, 90, 150))
+        planes, layers = make_view(scene, config, 42, np.random.default_rng(seed))
+        bright, labelled = planes[0] > 0.5, torch.from_numpy(layers[0] > 0)
+        assert planes.shape[1:] == layers.shape[1:]
+        assert (bright != labelled).float().mean() < 0.05
+        assert labelled.any()
+
+
+def test_bad_options_are_refused():
+    with pytest.raises(ValueError, match="flip must be one of"):
+        preset("nuclei", flip="diagonal")
+    with pytest.raises(ValueError, match="preset must be one of"):
+        preset("cells")
+    with pytest.raises(ValueError, match="steps must be positive, got 0"):
+        Config(steps=0)
+    with pytest.raises(ValueError, match=r"hardest must be in 0\.\.1, got 2"):
+        Config(hardest=2)
+
+
+def test_learning_rates():
+    assert learning_rate(0, Config()) == 1e-3
+    assert learning_rate(32_000, Config()) == pytest.approx(1e-4)
+    nuclei = preset("nuclei", steps=1000, warmup=10)
+    assert learning_rate(0, nuclei) < learning_rate(9, nuclei) > learning_rate(999, nuclei)
+
+
+def test_a_small_network_learns_an_image(tmp_path):
+    data = SyntheticNuclei(1, size=(64, 64))
+    config = replace(SMALL, steps=100, batch=4, rotate=0.0, elastic=0.0, warmup=5, intensity=0.0)
+    train(tiny(32), data, config, tmp_path, progress=False)
+    rows = list(csv.DictReader((tmp_path / "log.csv").read_text().splitlines()))
+    assert len(rows) == 100
+    first, last = (np.mean([float(row["mask"]) for row in part]) for part in (rows[:4], rows[-8:]))
+    assert last < 0.5 * first
+    assert np.mean([float(row["quality"]) for row in rows[-8:]]) > 0.6
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, one_thread):
+    script = f"""
+import torch
+torch.set_num_threads(1)
+from pyifcn.data import SyntheticNuclei
+from tests.test_training import LONGER, tiny
+from pyifcn.training import train
+train(tiny(), SyntheticNuclei(2, size=(64, 64)), LONGER, {str(tmp_path / "killed")!r})
+"""
+    log = tmp_path / "killed" / "log.csv"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=Path(__file__).parents[1], stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        if log.exists() and log.read_bytes().count(b"\n") > 6:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+        time.sleep(0.002)
+    assert process.wait() == -signal.SIGKILL
+    data = SyntheticNuclei(2, size=(64, 64))
+    resumed = train(tiny(), data, LONGER, tmp_path / "killed", progress=False)
+    whole = train(tiny(), data, LONGER, tmp_path / "whole", progress=False)
+    assert log.read_text() == (tmp_path / "whole" / "log.csv").read_text()
+    for (name, a), b in zip(resumed.state_dict().items(), whole.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    again = load(tmp_path / "killed" / "weights.safetensors")
+    assert torch.equal(again.objectness[2].weight, whole.objectness[2].weight)
+
+
+def test_checkpoints_of_other_runs_are_refused(tmp_path):
+    data = SyntheticNuclei(1, size=(64, 64))
+    config = replace(SMALL, steps=1)
+    train(tiny(), data, config, tmp_path, progress=False)
+    with pytest.raises(ValueError, match=r"is of a run with seed = 0, not 1"):
+        train(tiny(), data, replace(config, seed=1), tmp_path, progress=False)
+    (tmp_path / "checkpoint.pt").write_bytes(b"no")
+    with pytest.raises(ValueError, match="is not a checkpoint"):
+        read_checkpoint(tmp_path / "checkpoint.pt", config, torch.device("cpu"))
+    with pytest.raises(ValueError, match="data must not be empty"):
+        train(tiny(), [], config, tmp_path)
+
+
+def test_tensorboard_and_bfloat16(tmp_path):
+    pytest.importorskip("tensorboard")
+    config = replace(SMALL, steps=1, precision="bfloat16")
+    train(tiny(), SyntheticNuclei(1, size=(64, 64)), config, tmp_path, tensorboard=True)
+    assert list(tmp_path.glob("events*"))
