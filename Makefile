@@ -15,10 +15,10 @@ demo: $(VENV)/models.installed
 	$(BIN)/pyifcn demo --output demo
 
 test: $(VENV)/test.installed
-	$(BIN)/python -m pytest
+	$(BIN)/pytest
 
 bench: $(VENV)/bench.installed
-	$(BIN)/python -m pytest benchmarks --benchmark-columns=min,median,rounds --benchmark-sort=name
+	$(BIN)/pytest benchmarks --benchmark-columns=min,median,rounds --benchmark-sort=name
 
 # The package as users get it, with one of its extras.
 $(VENV)/%.installed: $(VENV)/pip.installed $(SOURCES)

@@ -1,0 +1,22 @@
+"""Every example in a docstring runs."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import pyifcn
+
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(pyifcn.__path__, "pyifcn.")
+    if module.name.rpartition(".")[2] not in ("__main__", "_cuda")
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    assert doctest.testmod(importlib.import_module(name), optionflags=flags).failed == 0
