@@ -203,12 +203,25 @@ class InstanceFCN(nn.Module):
         Returns:
             N masks and their scores in 0..1, best first.
         """
+        return self.select(self._propose(image, scales, max_proposals, None), score_threshold)
+
+    def select(
+        self, proposals: Proposals, score_threshold: float | None = None
+    ) -> tuple[Masks, npt.NDArray[np.float32]]:
+        """Leaves the doubtful and the repeated out of an image's proposals.
+
+        Args:
+            proposals: What ``propose`` found.
+            score_threshold: Leave out lower scores; that of ``settings`` if None.
+
+        Returns:
+            N masks and their scores in 0..1, best first.
+        """
         settings = self.settings
         threshold = settings.score_threshold if score_threshold is None else score_threshold
-        found = self._propose(image, scales, max_proposals, None)
-        scores = np.asarray(found.scores, np.float32)
+        scores = np.asarray(proposals.scores, np.float32)
         likely = np.flatnonzero(scores >= threshold)
-        masks = found.masks[likely]
+        masks = proposals.masks[likely]
         kept = _distinct(masks, settings.mask_iou, settings.mask_overlap)
         return masks[kept], scores[likely][kept]
 
@@ -244,6 +257,29 @@ class InstanceFCN(nn.Module):
             strides.append(self.stride / scale)
         return score_maps, objectness, strides
 
+    def search(
+        self,
+        score_maps: list[Tensor],
+        objectness: list[Tensor],
+        strides: list[float],
+        image_size: tuple[int, int],
+        *,
+        max_proposals: int | None = None,
+        iou_threshold: float | None = None,
+    ) -> Proposals:
+        """Proposes instances from what ``pyramid`` gave for an image of ``image_size`` (H, W)."""
+        settings = self.settings
+        return pyifcn.propose(
+            score_maps,
+            objectness,
+            strides=strides,
+            image_size=image_size,
+            size=self.window,
+            mask_threshold=settings.mask_threshold,
+            iou_threshold=settings.iou_threshold if iou_threshold is None else iou_threshold,
+            max_proposals=settings.max_proposals if max_proposals is None else max_proposals,
+        )[0]
+
     def _propose(
         self,
         image: Image,
@@ -251,19 +287,13 @@ class InstanceFCN(nn.Module):
         max_proposals: int | None,
         iou_threshold: float | None,
     ) -> Proposals:
-        settings = self.settings
-        score_maps, objectness, strides = self.pyramid(image, scales=scales)
         size = image.shape[:2] if isinstance(image, np.ndarray) else image.shape[-2:]
-        return pyifcn.propose(
-            score_maps,
-            objectness,
-            strides=strides,
-            image_size=(size[0], size[1]),
-            size=self.window,
-            mask_threshold=settings.mask_threshold,
-            iou_threshold=settings.iou_threshold if iou_threshold is None else iou_threshold,
-            max_proposals=settings.max_proposals if max_proposals is None else max_proposals,
-        )[0]
+        return self.search(
+            *self.pyramid(image, scales=scales),
+            (size[0], size[1]),
+            max_proposals=max_proposals,
+            iou_threshold=iou_threshold,
+        )
 
     def _score_in_strips(self, planes: Tensor) -> tuple[Tensor, Tensor]:
         """``score`` of one image, in strips of rows when it is large, to bound the memory."""
