@@ -1,5 +1,6 @@
 """Fixtures that several test files use."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,12 @@ import pytest
 import pyifcn
 
 ROOT = Path(__file__).parents[1]
+
+# Programs that tests start find the package under test and the test files; they run in a folder
+# other than ROOT, whose sources would come first.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(Path(pyifcn.__file__).parents[1]), str(Path(__file__).parent)]
+)
 
 
 @pytest.fixture(params=pyifcn.available_targets())

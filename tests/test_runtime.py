@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs code in a fresh Python."""
     return subprocess.run(
         [sys.executable, "-c", code],
+        cwd=tempfile.gettempdir(),
         env=os.environ | environment,
         capture_output=True,
         text=True,

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -278,13 +277,13 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, one_thread):
 import torch
 torch.set_num_threads(1)
 from pyifcn.data import SyntheticNuclei
-from tests.test_training import LONGER, tiny
+from test_training import LONGER, tiny
 from pyifcn.training import train
 train(tiny(), SyntheticNuclei(2, size=(64, 64)), LONGER, {str(tmp_path / "killed")!r})
 """
     log = tmp_path / "killed" / "log.csv"
     process = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=Path(__file__).parents[1], stderr=subprocess.DEVNULL
+        [sys.executable, "-c", script], cwd=tmp_path, stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
