@@ -5,7 +5,9 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
   --constraint constraints.txt --build-constraint constraints.txt
-SOURCES = pyproject.toml constraints.txt CMakeLists.txt \
+# One architecture compiles fast; 75 brings PTX too, which every newer GPU's driver compiles for itself.
+export PYIFCN_CUDA_ARCHS ?= 75
+SOURCES = pyproject.toml constraints.txt CMakeLists.txt cmake/cuda.cmake \
   $(shell find csrc pyifcn -type f -not -name '*.so' -not -path '*__pycache__*')
 NATIVE = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
 
@@ -22,7 +24,8 @@ bench: $(VENV)/bench.installed
 
 # The package as users get it, with one of its extras.
 $(VENV)/%.installed: $(VENV)/pip.installed $(SOURCES)
-	$(PIP_INSTALL) '.[$*]' --config-settings=cmake.define.PYIFCN_WERROR=ON
+	$(PIP_INSTALL) '.[$*]' --config-settings=cmake.define.PYIFCN_WERROR=ON \
+	  --config-settings=cmake.define.PYIFCN_CUDA_ARCHS='$(PYIFCN_CUDA_ARCHS)'
 	touch $@
 
 $(VENV)/pip.installed:
@@ -51,7 +54,8 @@ DEV_PYTHON ?= $(BIN)/python
 dev: $(if $(filter $(BIN)/python,$(DEV_PYTHON)),$(VENV)/tools.installed)
 	$(DEV_PYTHON) -m cmake -S . -B build/dev -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPYIFCN_WERROR=ON \
 	  -Dpybind11_DIR=$$($(DEV_PYTHON) -m pybind11 --cmakedir) \
-	  -DPython_EXECUTABLE=$$($(DEV_PYTHON) -c 'import sys; print(sys.executable)') $(CMAKE_ARGS) > /dev/null
+	  -DPython_EXECUTABLE=$$($(DEV_PYTHON) -c 'import sys; print(sys.executable)') \
+	  -DPYIFCN_CUDA_ARCHS='$(PYIFCN_CUDA_ARCHS)' $(CMAKE_ARGS) > /dev/null
 	$(DEV_PYTHON) -m cmake --build build/dev
 	$(DEV_PYTHON) -m cmake --install build/dev --prefix . --component python > /dev/null
 

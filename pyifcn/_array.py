@@ -135,17 +135,18 @@ def torch_ops() -> Any:
     return pyifcn.torch.ops
 
 
-def compiled(like: Any) -> tuple[Any, int]:
+def compiled(like: Any) -> tuple[Any, Any]:
     """The compiled module for `like`'s device, and what its functions take last.
 
-    That is the number of threads on the CPU, and the handle of torch's current stream on a GPU.
+    That is the number of threads on the CPU, and on a GPU the device's index and the handle of
+    torch's current stream there.
     """
     if type(like) is np.ndarray or like.device.type == "cpu":
         return _runtime.cpu, _runtime.num_threads()
     if like.device.type != "cuda":
         raise TypeError(f"tensors on {like.device} are not supported, expected cpu or cuda")
-    stream = sys.modules["torch"].cuda.current_stream(like.device).cuda_stream
-    return _runtime.cuda(), stream
+    stream = sys.modules["torch"].cuda.current_stream(like.device)
+    return _runtime.cuda(), (stream.device_index, stream.cuda_stream)
 
 
 def describe(value: Any) -> str:

@@ -80,7 +80,7 @@ Array from_torch(py::handle source, const char* name) {
   const bool on_gpu = source.attr("is_cuda").ptr() == Py_True;
   if (on_gpu != kCudaModule || (!on_gpu && source.attr("is_cpu").ptr() != Py_True))
     throw type_error(sentence(name, " is on ", std::string(py::str(source.attr("device"))), ", expected a ",
-                              kCudaModule ? "CUDA device" : "CPU tensor"));
+                              kCudaModule ? "CUDA tensor" : "CPU tensor"));
   if (source.attr("is_contiguous")().ptr() != Py_True)
     throw type_error(sentence(name, " is not C-contiguous"));
   const auto address = source.attr("data_ptr")().cast<uintptr_t>();
@@ -120,8 +120,8 @@ Array as_array(py::handle object, const char* name) {
   if (!kCudaModule && py::isinstance<py::array>(object))
     return from_numpy(py::reinterpret_borrow<py::array>(object), name);
   if (py::hasattr(object, "data_ptr")) return from_torch(object, name);
-  throw type_error(
-      sentence(name, " is a ", Py_TYPE(object.ptr())->tp_name, ", expected a NumPy array or a torch tensor"));
+  throw type_error(sentence(name, " is a ", Py_TYPE(object.ptr())->tp_name, ", expected a ",
+                            kCudaModule ? "CUDA tensor" : "NumPy array or a torch tensor"));
 }
 
 void register_errors() {

@@ -26,7 +26,9 @@ inline constexpr Target kTarget = Target::PYIFCN_KERNEL_TARGET;
 
 // Code in headers that kernels share must never be emitted out of line: the linker could then pick a copy
 // compiled for a newer instruction set.
-#if defined(_MSC_VER)
+#if defined(__CUDACC__)
+#define PYIFCN_INLINE __host__ __device__ __forceinline__
+#elif defined(_MSC_VER)
 #define PYIFCN_INLINE __forceinline
 #else
 #define PYIFCN_INLINE [[gnu::always_inline]] inline

@@ -1,0 +1,81 @@
+// Launching kernels. The kernels keep to grids and blocks of up to three dimensions, static shared memory,
+// __syncthreads, and full-warp ballots and shuffles, so that tests/cuda_emulation can run them on the host.
+#pragma once
+
+#ifdef PYIFCN_CUDA_EMULATION
+#include "cuda_emulation.h"
+#else
+#include <cuda_runtime.h>
+#endif
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include "core/stream.h"
+
+namespace pyifcn {
+
+inline constexpr int kWarp = 32;
+inline constexpr unsigned kAllLanes = 0xffffffffu;
+
+template <class T>
+__host__ __device__ constexpr T ceil_div(T count, T size) {
+  return (count + size - 1) / size;
+}
+
+// Lanes below this one in a ballot.
+__device__ inline unsigned lanes_below(unsigned votes, int lane) { return votes & ((1u << lane) - 1); }
+
+inline void check_cuda(cudaError_t status, const char* file, int line) {
+  if (status == cudaSuccess) return;
+  throw std::runtime_error(std::string(file) + ":" + std::to_string(line) +
+                           ": CUDA: " + cudaGetErrorString(status));
+}
+
+// Makes a stream's device the current one for a while.
+class OnDevice {
+public:
+  explicit OnDevice(int device, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+    check_cuda(cudaGetDevice(&before_), file, line);
+    if (device != before_) check_cuda(cudaSetDevice(device), file, line);
+  }
+  ~OnDevice() { cudaSetDevice(before_); }
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+
+private:
+  int before_ = 0;
+};
+
+// A grid's extent, and the place in the source that asked for it.
+struct Extent {
+  int64_t blocks;
+  int threads;
+  int rows;  // blockIdx.y
+  const char* file;
+  int line;
+
+  Extent(int64_t blocks_, int threads_, int rows_ = 1, const char* file_ = __builtin_FILE(),
+         int line_ = __builtin_LINE())
+      : blocks(blocks_), threads(threads_), rows(rows_), file(file_), line(line_) {}
+};
+
+// Starts a kernel; an empty grid is no work. Call it with the stream's device current.
+template <class... Params, class... Args>
+void launch(void (*kernel)(Params...), const Extent& extent, const Stream& stream, const Args&... args) {
+  if (extent.blocks == 0 || extent.rows == 0) return;
+  if (extent.blocks > INT32_MAX)
+    throw std::invalid_argument("the arrays are too large: " + std::to_string(extent.blocks) +
+                                " blocks of threads in a grid, expected at most 2147483647");
+#ifdef PYIFCN_CUDA_EMULATION
+  cuda_emulation::run(kernel, dim3(unsigned(extent.blocks), unsigned(extent.rows)), unsigned(extent.threads),
+                      Params(args)...);
+#else
+  kernel<<<dim3(unsigned(extent.blocks), unsigned(extent.rows)), unsigned(extent.threads), 0,
+           stream.handle>>>(args...);
+  check_cuda(cudaGetLastError(), extent.file, extent.line);
+#endif
+}
+
+}  // namespace pyifcn

@@ -1,0 +1,13 @@
+// The compiled module pyifcn._cuda: the operators of module.cpp for CUDA tensors. Loading it needs no driver.
+#include <pybind11/pybind11.h>
+
+#include "core/bind.h"
+#include "core/operators.h"
+
+PYBIND11_MODULE(_cuda, module) {
+  using namespace pyifcn;
+  register_errors();
+  module.attr("architectures") = PYIFCN_CUDA_ARCHS;
+  module.attr("toolkit") = PYIFCN_CUDA_TOOLKIT;
+  register_assemble(module);
+}
