@@ -36,7 +36,9 @@ def runs_directly(*values: Any) -> bool:
     if not all(map(is_tensor, values)):
         return True  # NumPy, or a mixture that the checks refuse
     torch = sys.modules["torch"]
-    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    if torch._C._len_torch_dispatch_stack():
         return False
     plain = all(type(value) in (torch.Tensor, torch.nn.Parameter) for value in values)
     return plain and not (torch.is_grad_enabled() and any(value.requires_grad for value in values))
