@@ -1,0 +1,5 @@
+"""Run the program as ``python -m pyifcn``."""
+
+from pyifcn.cli import main
+
+main()

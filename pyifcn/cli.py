@@ -1,0 +1,541 @@
+"""The program: ``pyifcn demo | propose | train | evaluate | info``."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+
+try:
+    import click
+    from tqdm import tqdm
+except ModuleNotFoundError:
+    print('pyifcn: the program needs more packages: pip install "pyifcn[models]"', file=sys.stderr)
+    raise SystemExit(2) from None
+
+import numpy as np
+import numpy.typing as npt
+
+import pyifcn
+
+if TYPE_CHECKING:
+    from pyifcn.masks import Masks
+    from pyifcn.models import InstanceFCN
+    from pyifcn.ops.propose import Proposals
+    from pyifcn.plot import Pixels
+
+_T = TypeVar("_T")
+_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_PATH = click.Path(readable=False, path_type=Path)  # our own words for what is wrong
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the program and exit.
+
+    The exit status is 0; 2 after one line on standard error when the input is at fault; 130 when
+    interrupted.
+    """
+    try:
+        program.main(arguments, prog_name="pyifcn", standalone_mode=False)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except click.UsageError as error:
+        hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+        _fail(error.format_message().rstrip(".") + hint)
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except ModuleNotFoundError as error:
+        _fail(f'{error.name} is not installed: pip install "pyifcn[models]"')
+    except OSError as error:
+        named = error.filename is not None and error.strerror
+        _fail(f"{error.filename}: {error.strerror}" if named else str(error))
+    except (ValueError, ImportError, MemoryError, FloatingPointError) as error:
+        _fail(str(error) or type(error).__name__)
+    sys.exit(0)
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo("pyifcn: " + " ".join(message.split()), err=True)
+    sys.exit(2)
+
+
+def _examples(*lines: str) -> str:
+    """The end of a command's help, whose lines click would otherwise join."""
+    return "\n  ".join(["\b\nExamples:", *lines])
+
+
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_examples(
+        "pyifcn demo",
+        "pyifcn propose photos/ --output proposals.json --overlay overlays/",
+        "pyifcn evaluate --weights nuclei --images images/ --annotations val.json",
+    ),
+)
+@click.version_option(pyifcn.__version__, message="%(prog)s %(version)s")
+@click.pass_context
+def program(context: click.Context) -> None:
+    """Find object instances in images and write their masks."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def _no_nan(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("nan is not a number", context, option)
+    return value
+
+
+_weights_option = click.option(
+    "--weights",
+    default="nuclei",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="Shipped weights by name, or a file that training wrote.",
+)
+_device_option = click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    help="Where the network runs; the GPU if there is one.",
+)
+_most_option = click.option(
+    "--max-proposals",
+    type=click.IntRange(min=1),
+    help="At most this many proposals an image. [default: what the weights recommend]",
+)
+
+
+_all_option = click.option(
+    "--all-proposals",
+    is_flag=True,
+    help="Keep repeated and doubtful proposals too, as average recall is usually measured.",
+)
+
+
+@program.command(epilog=_examples("pyifcn demo --output demo"))
+@click.option(
+    "--output",
+    type=_PATH,
+    default=Path("demo"),
+    show_default=True,
+    help="Folder for the pictures and the results.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Draws another field.")
+@_weights_option
+def demo(output: Path, seed: int, weights: str) -> None:
+    """Segment a generated field of touching nuclei, and show how.
+
+    Writes input.png, overlay.png, score_maps.png and proposals.json.
+    """
+    from pyifcn.demo import run
+
+    run(output, weights=weights, seed=seed, echo=click.echo)
+
+
+@program.command(
+    epilog=_examples(
+        "pyifcn propose cell.png",
+        "pyifcn propose photos/ --output found.json --overlay overlays/ --score-threshold 0.5",
+    )
+)
+@click.argument("images", nargs=-1, required=True, type=_PATH)
+@_weights_option
+@click.option(
+    "--output",
+    type=_PATH,
+    default=Path("proposals.json"),
+    show_default=True,
+    help="COCO results of all images.",
+)
+@click.option(
+    "--overlay",
+    type=_PATH,
+    metavar="DIR",
+    help="Also write each image with its masks in colour.",
+)
+@_most_option
+@_all_option
+@click.option(
+    "--score-threshold",
+    type=click.FloatRange(0, 1),
+    callback=_no_nan,
+    help="Leave out instances below this score. [default: what the weights recommend]",
+)
+@click.option(
+    "--annotations",
+    type=_PATH,
+    metavar="JSON",
+    help="COCO annotations that give image ids by file name; else an id is the file's stem.",
+)
+@_device_option
+def propose(
+    images: tuple[Path, ...],
+    weights: str,
+    output: Path,
+    overlay: Path | None,
+    max_proposals: int | None,
+    all_proposals: bool,
+    score_threshold: float | None,
+    annotations: Path | None,
+    device: str | None,
+) -> None:
+    """Find the instances in IMAGES: files, or folders of them.
+
+    Writes a COCO results list: image_id, file_name, category_id, bbox (x, y, width, height),
+    score and segmentation (run-length code) of each instance. The file appears when all images
+    are done.
+    """
+    paths = _image_paths(images)
+    ids, category = _image_ids(paths, annotations)
+    _check_output(output)
+    model = _load(weights, device)
+    from PIL import Image
+
+    from pyifcn.data import read_image, written_whole
+    from pyifcn.evaluation import coco_results, write_results
+    from pyifcn.plot import overlay as draw
+
+    if overlay is not None:
+        _check_distinct({path: path.stem for path in paths}, "their overlays would be one file")
+        overlay.mkdir(parents=True, exist_ok=True)
+    records: list[dict[str, Any]] = []
+    for path in _progress(paths, "proposing"):
+        image = read_image(path)
+        masks, scores = _find(model, image, max_proposals, score_threshold, all_proposals)
+        records += coco_results(masks, scores, ids[path], file_name=path.name, category_id=category)
+        if overlay is not None:
+            with written_whole(overlay / f"{path.stem}.png") as file:
+                Image.fromarray(draw(image, masks)).save(file)
+    write_results(output, records)
+    click.echo(f"{len(records)} instances in {len(paths)} images: {output}")
+
+
+class _TrainCommand(click.Command):
+    """A command with a flag for each field of ``pyifcn.training.Config``, found when used."""
+
+    def get_params(self, context: click.Context) -> list[click.Parameter]:
+        """The command's own parameters, and those of the configuration."""
+        return [*super().get_params(context), *_config_options()]
+
+
+@cache
+def _config_options() -> list[click.Parameter]:
+    from pyifcn.training import Config
+
+    described = re.findall(
+        r"^    (\w+): (.+?)(?=\n    \w|\n\n|\Z)",
+        inspect.getdoc(Config) or "",
+        re.DOTALL | re.MULTILINE,
+    )
+    texts = {name: " ".join(text.split()) for name, text in described}
+    return [_config_option(field, texts[field.name]) for field in dataclasses.fields(Config)]
+
+
+def _config_option(field: dataclasses.Field[Any], text: str) -> click.Option:
+    flag = "--" + field.name.replace("_", "-")
+    if isinstance(field.default, bool):
+        return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=text)
+    if not isinstance(field.default, tuple):
+        return click.Option([flag], type=type(field.default), help=text)
+    number = type(field.default[0])
+    count = None if "..." in str(field.type) else len(field.default)
+
+    def read(context: click.Context, option: click.Parameter, value: str | None) -> Any:
+        if value is None:
+            return None
+        try:
+            numbers = tuple(number(part) for part in value.split(","))
+        except ValueError:
+            numbers = ()
+        if not numbers or count not in (None, len(numbers)):
+            wanted = f"{count or 'some'} numbers with commas between them"
+            raise click.BadParameter(f"{value!r} is not {wanted}", context, option)
+        return numbers
+
+    return click.Option([flag], callback=read, metavar="A,B" if count else "A,B,...", help=text)
+
+
+@program.command(
+    cls=_TrainCommand,
+    epilog=_examples(
+        "pyifcn train --preset nuclei --images images/ --annotations train.json --output runs/mine",
+        "pyifcn propose cell.png --weights runs/mine/weights.safetensors",
+    ),
+)
+@click.option(
+    "--images", type=_PATH, required=True, metavar="DIR", help="The folder of the images."
+)
+@click.option("--annotations", type=_PATH, required=True, metavar="JSON", help="COCO annotations.")
+@click.option(
+    "--output",
+    type=_PATH,
+    required=True,
+    metavar="DIR",
+    help="Folder of the run: weights.safetensors, log.csv and a checkpoint to go on from.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(["nuclei", "photographs"]),
+    default="nuclei",
+    show_default=True,
+    help="The network, and the default of every option below.",
+)
+@click.option(
+    "--backbone",
+    type=click.Choice(["residual", "squeezenet", "vgg16"]),
+    help="Instead of the preset's.",
+)
+@click.option(
+    "--pretrained",
+    type=_PATH,
+    metavar="FILE",
+    help="The backbone's weights: SqueezeNet's .npz, or torchvision's state dict for VGG-16.",
+)
+@click.option(
+    "--weights", metavar="NAME|FILE", help="Start from this network instead of a new one."
+)
+@click.option("--tensorboard", is_flag=True, help="Log to TensorBoard as well.")
+@_device_option
+def train(
+    images: Path,
+    annotations: Path,
+    output: Path,
+    preset: str,
+    backbone: str | None,
+    pretrained: Path | None,
+    weights: str | None,
+    tensorboard: bool,
+    device: str | None,
+    **changes: Any,
+) -> None:
+    """Train a network on annotated images.
+
+    A run that was stopped goes on when the same command is given again.
+    """
+    if weights and (backbone or pretrained):
+        raise click.UsageError(
+            "--weights brings its own backbone: leave out --backbone and --pretrained",
+            click.get_current_context(),
+        )
+    import torch
+
+    from pyifcn import training
+    from pyifcn.data import CocoInstances
+    from pyifcn.models import load
+
+    given = {name: value for name, value in changes.items() if value is not None}
+    config = training.preset(preset, **given)
+    data = CocoInstances(annotations, images)
+    torch.manual_seed(config.seed)
+    model = load(weights) if weights else training.network(preset, backbone, pretrained)
+    training.train(model.to(_device(device)), data, config, output, tensorboard=tensorboard)
+    click.echo(f"trained {config.steps} steps: {output / 'weights.safetensors'}")
+
+
+@program.command(
+    epilog=_examples(
+        "pyifcn evaluate --weights nuclei --images images/ --annotations val.json",
+        "pyifcn evaluate --results found.json --annotations val.json --where channels=1",
+    )
+)
+@_weights_option
+@click.option("--images", type=_PATH, metavar="DIR", help="The folder of the images.")
+@click.option("--annotations", type=_PATH, required=True, metavar="JSON", help="COCO annotations.")
+@click.option(
+    "--results",
+    type=_PATH,
+    metavar="JSON",
+    help="COCO results to measure, from anywhere, instead of running weights on the images.",
+)
+@click.option(
+    "--where",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Only images whose record in the annotations says so, for example channels=1.",
+)
+@_most_option
+@_all_option
+@click.option("--json", "as_json", is_flag=True, help="Print json instead of tables.")
+@_device_option
+def evaluate(
+    weights: str,
+    images: Path | None,
+    annotations: Path,
+    results: Path | None,
+    where: tuple[str, ...],
+    max_proposals: int | None,
+    all_proposals: bool,
+    as_json: bool,
+    device: str | None,
+) -> None:
+    """Measure weights, or a results file, against annotations.
+
+    Prints the average recall of the first 10, 100 and 1000 instances of an image (IoU of masks
+    0.5 to 0.95, categories ignored, as COCO's evaluator has it), and TP / (TP + FP + FN) at each
+    IoU.
+    """
+    if (images is None) == (results is None):
+        raise click.UsageError("give either --images or --results", click.get_current_context())
+    from pyifcn.data import CocoInstances
+    from pyifcn.evaluation import average_recall, detection_quality, read_results, report
+
+    data = CocoInstances(annotations, images or annotations.parent)
+    for condition in where:
+        data = data.filter(_matcher(condition))
+    if not len(data):
+        raise click.ClickException(f"{annotations} has no such images")
+    truths = [data.truth(i) for i in range(len(data))]
+    if results is not None:
+        found = read_results(results)
+        nothing = np.zeros(0)
+        predictions = [found.get(t.image_id, (t.masks[:0], nothing)) for t in truths]
+    else:
+        model = _load(weights, device)
+        predictions = [
+            _find(model, sample.image, max_proposals, None, all_proposals)
+            for sample in _progress(data, "evaluating")
+        ]
+    recall = average_recall(predictions, truths)
+    quality = detection_quality(predictions, truths)
+    if as_json:
+        measured = {"images": len(truths), "instances": sum(len(t.masks) for t in truths)}
+        by_iou = {f"{t:.2f}": q for t, q in zip(quality.thresholds, quality.quality, strict=True)}
+        click.echo(json.dumps(measured | recall | {"quality": by_iou}, indent=2))
+    else:
+        click.echo(report(recall, quality))
+
+
+@program.command()
+def info() -> None:
+    """Say what is installed and what runs the kernels."""
+    click.echo("\n".join(f"{name:<9} {value}" for name, value in _facts().items()))
+
+
+def _facts() -> dict[str, str]:
+    import importlib.util
+    import platform
+
+    from pyifcn._runtime import num_threads
+
+    facts = {
+        "pyifcn": pyifcn.__version__,
+        "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "target": f"{pyifcn.current_target()} (of {', '.join(pyifcn.available_targets())})",
+    }
+    if importlib.util.find_spec("torch") is None:
+        facts["torch"] = 'not installed: pip install "pyifcn[models]"'
+    else:
+        import torch
+
+        facts["torch"] = torch.__version__
+        facts["GPU"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    built = importlib.util.find_spec("pyifcn._cuda") is not None
+    facts["CUDA"] = "kernels built" if built else "kernels not built"
+    facts["threads"] = str(num_threads())
+    return facts
+
+
+def _load(weights: str, device: str | None) -> InstanceFCN:
+    from pyifcn.models import load
+
+    return load(weights).to(_device(device))
+
+
+def _device(asked: str | None) -> str:
+    import torch
+
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise click.ClickException("--device cuda: torch finds no GPU")
+    return asked or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _find(
+    model: InstanceFCN,
+    image: Pixels,
+    max_proposals: int | None,
+    score_threshold: float | None,
+    all_proposals: bool,
+) -> tuple[Masks, npt.NDArray[np.float32]]:
+    """Masks and scores, best first."""
+    if not all_proposals:
+        return model.segment(image, max_proposals=max_proposals, score_threshold=score_threshold)
+    found = cast("Proposals", model.propose(image, max_proposals=max_proposals))
+    good = np.flatnonzero(np.asarray(found.scores) >= (score_threshold or 0))
+    return found.masks[good], np.asarray(found.scores)[good]
+
+
+def _matcher(condition: str) -> Callable[[dict[str, Any]], bool]:
+    key, equals, value = condition.partition("=")
+    if not equals:
+        raise click.UsageError(
+            f"--where must be KEY=VALUE, got {condition!r}", click.get_current_context()
+        )
+    return lambda record: str(record.get(key)) == value
+
+
+def _image_paths(given: Iterable[Path]) -> list[Path]:
+    """The images among ``given``, in the order given and sorted within folders."""
+    paths: list[Path] = []
+    for path in given:
+        if path.is_dir():
+            found = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
+            if not found:
+                raise click.ClickException(f"no images in {path}")
+            paths += found
+        elif path.exists():
+            paths.append(path)
+        else:
+            raise click.ClickException(f"{path} does not exist")
+    return list(dict.fromkeys(paths))
+
+
+def _image_ids(
+    paths: Sequence[Path], annotations: Path | None
+) -> tuple[dict[Path, int | str], int]:
+    """Each image's id, and the category to write."""
+    if annotations is None:
+        ids: dict[Path, int | str] = {path: path.stem for path in paths}
+        _check_distinct(ids, "their ids would be the same; give them with --annotations")
+        return ids, 1
+    from pyifcn.data import CocoInstances
+
+    data = CocoInstances(annotations, annotations.parent)
+    known = {Path(record["file_name"]).name: record["id"] for record in data.records}
+    for path in paths:
+        if path.name not in known:
+            raise click.ClickException(f"{annotations} has no image {path.name}")
+    ids = {path: known[path.name] for path in paths}
+    _check_distinct(ids, "have one id")
+    return ids, min(data.categories, default=1)
+
+
+def _check_distinct(ids: Mapping[Path, int | str], problem: str) -> None:
+    first: dict[int | str, Path] = {}
+    for path, image_id in ids.items():
+        if image_id in first:
+            raise click.ClickException(f"{first[image_id]} and {path}: {problem}")
+        first[image_id] = path
+
+
+def _check_output(path: Path) -> None:
+    """Fail before the work rather than after it."""
+    if path.is_dir():
+        raise click.ClickException(f"{path} is a folder, not a file to write")
+    if not path.parent.is_dir():
+        raise click.ClickException(f"the folder {path.parent} does not exist")
+    if not os.access(path.parent, os.W_OK):
+        raise click.ClickException(f"the folder {path.parent} is not writable")
+
+
+def _progress(items: Iterable[_T], what: str) -> Iterable[_T]:
+    """A bar on a terminal, nothing elsewhere."""
+    return cast(Iterable[_T], tqdm(items, desc=what, unit="image", disable=None))

@@ -1,0 +1,326 @@
+"""The program, run as a user does; the network is a small stand-in except where weights matter."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the program needs PyTorch")
+from PIL import Image
+
+from pyifcn import cli
+from pyifcn.data import SyntheticNuclei
+from pyifcn.masks import Masks
+
+
+class Network:
+    """Finds two rectangles in every image."""
+
+    def segment(self, image, *, max_proposals=None, score_threshold=None):
+        dense = np.zeros((2, *image.shape[:2]), bool)
+        dense[0, 2:20, 3:30] = dense[1, 8:40, 30:50] = True
+        scores = np.array([0.9, 0.4], np.float32)
+        kept = (scores >= (score_threshold or 0)) & (np.arange(2) < (max_proposals or 2))
+        return Masks.from_dense(dense)[kept], scores[kept]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Runs the program in an empty folder: (exit status, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return stopped.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture
+def network(monkeypatch):
+    monkeypatch.setattr(cli, "_load", lambda weights, device: Network())
+
+
+def refused(result):
+    """The one line that says what is wrong."""
+    status, out, err = result
+    assert status == 2, (status, out, err)
+    assert out == ""
+    assert err.startswith("pyifcn: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert "Traceback" not in err
+    return err
+
+
+def write_images(folder, count=2):
+    folder.mkdir(parents=True, exist_ok=True)
+    samples = list(SyntheticNuclei(count, size=(48, 64), radius=(5, 8)))
+    for i, sample in enumerate(samples):
+        Image.fromarray(sample.image).save(folder / f"cell{i}.png")
+    return samples
+
+
+def write_annotations(path, samples):
+    images = [
+        {
+            "id": 10 + i,
+            "file_name": f"cell{i}.png",
+            "height": 48,
+            "width": 64,
+            "channels": 1 + 2 * i,
+        }
+        for i in range(len(samples))
+    ]
+    annotations = [
+        {"image_id": 10 + i, "category_id": 7, "iscrowd": 0, "segmentation": rle}
+        for i, sample in enumerate(samples)
+        for rle in sample.masks.to_rle()
+    ]
+    for number, annotation in enumerate(annotations):
+        annotation["id"] = number + 1
+    categories = [{"id": 7, "name": "nucleus"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    path.write_text(json.dumps(content))
+
+
+def test_help_names_every_command_and_shows_examples(run):
+    for arguments in ([], ["--help"], ["-h"]):
+        status, out, err = run(*arguments)
+        assert (status, err) == (0, "")
+        for command in ("demo", "propose", "train", "evaluate", "info"):
+            assert command in out
+    for command in ("demo", "propose", "train", "evaluate"):
+        status, out, _ = run(command, "--help")
+        assert status == 0
+        assert f"\n    pyifcn {command}" in out
+    assert run("info", "--help")[0] == 0
+
+
+def test_version(run):
+    import pyifcn
+
+    assert run("--version")[1] == f"pyifcn {pyifcn.__version__}\n"
+
+
+def test_info(run):
+    import torch
+
+    import pyifcn
+
+    status, out, err = run("info")
+    assert (status, err) == (0, "")
+    assert pyifcn.current_target() in out
+    assert torch.__version__ in out
+    assert "threads" in out
+
+
+def test_propose_writes_coco_results_and_overlays(run, network, tmp_path):
+    write_images(tmp_path / "images")
+    status, out, err = run("propose", "images", "--output", "found.json", "--overlay", "o/verlays")
+    assert (status, err) == (0, "")
+    assert out == "4 instances in 2 images: found.json\n"
+    records = json.loads((tmp_path / "found.json").read_text())
+    assert [record["image_id"] for record in records] == ["cell0", "cell0", "cell1", "cell1"]
+    first = records[0]
+    assert first["file_name"] == "cell0.png"
+    assert first["category_id"] == 1
+    assert first["bbox"] == [3, 2, 27, 18]
+    assert first["score"] == pytest.approx(0.9)
+    assert Masks.from_rle([first["segmentation"]]).to_dense()[0, 2:20, 3:30].all()
+    assert sorted(path.name for path in (tmp_path / "o/verlays").iterdir()) == [
+        "cell0.png",
+        "cell1.png",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["found.json", "images", "o"]
+
+
+def test_propose_limits(run, network, tmp_path):
+    write_images(tmp_path)
+    for options in (["--max-proposals", 1], ["--score-threshold", 0.5]):
+        assert run("propose", "cell0.png", *options)[0] == 0
+        assert len(json.loads((tmp_path / "proposals.json").read_text())) == 1
+
+
+def test_propose_maps_ids_by_annotations(run, network, tmp_path):
+    write_annotations(tmp_path / "truth.json", write_images(tmp_path))
+    assert run("propose", "cell1.png", "cell0.png", "--annotations", "truth.json")[0] == 0
+    records = json.loads((tmp_path / "proposals.json").read_text())
+    assert [record["image_id"] for record in records] == [11, 11, 10, 10]
+    assert {record["category_id"] for record in records} == {7}
+    (tmp_path / "cell0.png").rename(tmp_path / "other.png")
+    error = refused(run("propose", "other.png", "--annotations", "truth.json"))
+    assert error == "pyifcn: truth.json has no image other.png\n"
+
+
+def test_propose_refuses_bad_input_and_leaves_no_results(run, network, tmp_path):
+    write_images(tmp_path, 1)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "note.txt").write_text("no image")
+    whole = (tmp_path / "cell0.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "same").mkdir()
+    (tmp_path / "same/cell0.jpg").write_bytes(whole)
+    for arguments, expected in [
+        (["missing.png"], "missing.png does not exist"),
+        ([], "Missing argument 'IMAGES...'"),
+        (["empty"], "no images in empty"),
+        (["cell0.png", "note.txt"], "note.txt is not an image"),
+        (["cell0.png", "cut.png"], "cut.png"),
+        (["cell0.png", "same"], "cell0.png and same/cell0.jpg"),
+        (["cell0.png", "--max-proposals", "0"], "'--max-proposals': 0 is not in the range"),
+        (["cell0.png", "--max-proposals", "x"], "'x' is not a valid integer"),
+        (["cell0.png", "--score-threshold", "1.5"], "1.5 is not in the range 0<=x<=1"),
+        (["cell0.png", "--score-threshold", "nan"], "--score-threshold"),
+        (["cell0.png", "--annotations", "note.txt"], "note.txt is not json"),
+        (["cell0.png", "--annotations", "none.json"], "none.json does not exist"),
+        (["cell0.png", "--output", "no/such/folder.json"], "no/such does not exist"),
+        (["cell0.png", "--output", "empty"], "empty is a folder"),
+        (["cell0.png", "--overlay", "note.txt"], "note.txt"),
+        (["cell0.png", "--wrong"], "No such option"),
+    ]:
+        assert expected in refused(run("propose", *arguments))
+        assert not (tmp_path / "proposals.json").exists()
+    assert "No such command 'propos'" in refused(run("propos"))
+
+
+def test_propose_refuses_a_folder_it_may_not_write_to(run, network, monkeypatch, tmp_path):
+    write_images(tmp_path, 1)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    assert "not writable" in refused(run("propose", "cell0.png"))
+
+
+def test_weights_that_are_none(run, tmp_path):
+    write_images(tmp_path, 1)
+    assert "none.safetensors" in refused(
+        run("propose", "cell0.png", "--weights", "none.safetensors")
+    )
+    (tmp_path / "bad.safetensors").write_bytes(b"not weights")
+    assert "bad.safetensors" in refused(run("propose", "cell0.png", "--weights", "bad.safetensors"))
+
+
+def test_evaluate(run, network, tmp_path):
+    write_annotations(tmp_path / "truth.json", write_images(tmp_path / "images"))
+    arguments = ["evaluate", "--images", "images", "--annotations", "truth.json"]
+    status, out, err = run(*arguments)
+    assert (status, err) == (0, "")
+    assert "AR@1000" in out
+    assert "TP/(TP+FP+FN)" in out
+    measured = json.loads(run(*arguments, "--json")[1])
+    assert measured["images"] == 2
+    assert 0 <= measured["AR@10"] <= 1
+    assert 0 <= measured["quality"]["0.50"] <= 1
+    assert json.loads(run(*arguments, "--json", "--where", "channels=1")[1])["images"] == 1
+
+
+def test_evaluate_results_of_others(run, tmp_path):
+    samples = write_images(tmp_path)
+    write_annotations(tmp_path / "truth.json", samples)
+    perfect = [
+        {"image_id": 10, "category_id": 7, "score": 0.5, "segmentation": rle}
+        for rle in samples[0].masks.to_rle()
+    ]
+    (tmp_path / "found.json").write_text(json.dumps(perfect))
+    arguments = ["evaluate", "--results", "found.json", "--annotations", "truth.json", "--json"]
+    measured = json.loads(run(*arguments)[1])
+    share = len(samples[0].masks) / measured["instances"]
+    assert measured["AR@1000"] == pytest.approx(share)
+    assert measured["quality"]["0.95"] == pytest.approx(share)
+
+
+def test_evaluate_refuses_bad_input(run, network, tmp_path):
+    write_annotations(tmp_path / "truth.json", write_images(tmp_path))
+    (tmp_path / "list.json").write_text("[1, 2]")
+    for arguments, expected in [
+        (["--annotations", "truth.json"], "give either --images or --results"),
+        (["--images", "."], "Missing option '--annotations'"),
+        (["--images", ".", "--annotations", "list.json"], "list.json is not COCO"),
+        (
+            ["--results", "truth.json", "--annotations", "truth.json"],
+            "truth.json is not COCO results",
+        ),
+        (["--results", "none.json", "--annotations", "truth.json"], "none.json does not exist"),
+        (["--images", "nowhere", "--annotations", "truth.json"], "nowhere"),
+        (["--images", ".", "--annotations", "truth.json", "--where", "x"], "must be KEY=VALUE"),
+        (["--images", ".", "--annotations", "truth.json", "--where", "x=1"], "no such images"),
+    ]:
+        assert expected in refused(run("evaluate", *arguments))
+
+
+def test_train_refuses_bad_input(run, tmp_path):
+    write_annotations(tmp_path / "truth.json", write_images(tmp_path))
+    good = ["--images", ".", "--annotations", "truth.json", "--output", "run"]
+    for arguments, expected in [
+        ([], "Missing option"),
+        (
+            ["--images", ".", "--annotations", "none.json", "--output", "run"],
+            "none.json does not exist",
+        ),
+        ([*good, "--steps", "0"], "steps must be positive, got 0"),
+        ([*good, "--steps", "many"], "'many' is not a valid integer"),
+        ([*good, "--crop-fill", "0.5"], "'0.5' is not 2 numbers with commas"),
+        ([*good, "--short-sides", "a,b"], "'a,b' is not some numbers"),
+        ([*good, "--flip", "never"], "flip must be one of"),
+        ([*good, "--preset", "cats"], "'cats' is not one of"),
+        ([*good, "--backbone", "squeezenet", "--pretrained", "none.npz"], "none.npz"),
+        ([*good, "--weights", "none.safetensors"], "none.safetensors"),
+        ([*good, "--weights", "nuclei", "--backbone", "vgg16"], "leave out --backbone"),
+    ]:
+        assert expected in refused(run("train", *arguments))
+    assert not (tmp_path / "run").exists()
+
+
+def start(folder, *arguments, code="import pyifcn.cli; pyifcn.cli.main()", **options):
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("module", ["torch", "safetensors", "click"])
+def test_missing_packages_are_named_with_what_installs_them(module, tmp_path):
+    write_images(tmp_path, 1)
+    code = (
+        "import sys\n"
+        "class Missing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] == {module!r}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+        "import pyifcn.cli\n"
+        "pyifcn.cli.main()"
+    )
+    process = start(tmp_path, "propose", "cell0.png", code=code)
+    out, err = process.communicate(timeout=60)
+    assert "pyifcn[models]" in refused((process.returncode, out, err))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
+def test_ctrl_c_is_quiet(tmp_path):
+    write_images(tmp_path, 1)
+    code = (
+        "import pyifcn.cli, time\n"
+        "def stall(*_): print('ready', flush=True); time.sleep(60)\n"
+        "pyifcn.cli._load = stall\n"
+        "pyifcn.cli.main()"
+    )
+    process = start(tmp_path, "propose", "cell0.png", code=code)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert (out, err.strip()) == ("", "")
+    assert not (tmp_path / "proposals.json").exists()
