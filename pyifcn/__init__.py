@@ -8,7 +8,9 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from pyifcn._runtime import available_targets, current_target, use_target
+from pyifcn.masks import Masks
 from pyifcn.ops.assemble import assemble, assemble_dense
+from pyifcn.ops.propose import Proposals, propose
 
 try:
     __version__ = version("pyifcn")
@@ -19,9 +21,12 @@ if "torch" in sys.modules:  # so that torch.ops.pyifcn is there
     import pyifcn.torch  # noqa: F401
 
 __all__ = [
+    "Masks",
+    "Proposals",
     "assemble",
     "assemble_dense",
     "available_targets",
     "current_target",
+    "propose",
     "use_target",
 ]

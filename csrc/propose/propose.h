@@ -1,0 +1,55 @@
+// Proposals from score maps and objectness (Dai et al. 2016, section 3.3): windows in falling objectness,
+// each assembled, binarised and boxed when its turn comes, and greedy NMS on the tight boxes.
+//
+// The maps are binarised once, into one bit for each logit in the maps' own order. A row of a window's mask
+// is then K reads of 64 bits, whatever the maps' dtype was, and nothing of what follows depends on the
+// target.
+#pragma once
+
+#include <cstdint>
+
+#include "core/target.h"
+
+namespace pyifcn {
+
+// When a logit is foreground. Of float16 and bfloat16 the bits are compared, in the order of their values.
+template <class E>
+struct Foreground {
+  E above;
+};
+template <>
+struct Foreground<uint16_t> {
+  int16_t above, most;  // ordered(bits) must be > above and <= most, which is infinity
+};
+
+// Bits of two's complement that are ordered as the values are; NaN lies beyond the infinities.
+PYIFCN_INLINE int16_t ordered(uint16_t bits) {
+  const int16_t value = int16_t(bits);
+  return int16_t(value ^ (int16_t(value >> 15) & 0x7fff));
+}
+
+// Bit i % 64 of words[i / 64] is whether values[i] is foreground, the last word filled up with zeros.
+template <Target T, class E>
+void binarize(const E* values, int64_t count, Foreground<E> foreground, uint64_t* words);
+
+// One mask to be rendered at the image's resolution. A tap names two cells and the weight of the second.
+struct Tap {
+  int32_t first, second;
+  float weight;
+};
+struct RenderJob {
+  const float* logits;  // (size, size)
+  int64_t size;
+  const Tap *rows, *columns;  // of each pixel row, and of each pixel column from the first on
+  int64_t height, width;      // pixels
+  int64_t lead;               // bits of a row's first word that come before its first pixel
+  float threshold;            // a pixel is set where the interpolated logit is above
+  float* scratch;             // (size, 64 across): cell rows, interpolated across
+  uint64_t* words;            // (height, across): all are written
+  int64_t across;             // words a row
+};
+
+template <Target T>
+void render(const RenderJob& job);
+
+}  // namespace pyifcn

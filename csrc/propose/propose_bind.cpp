@@ -1,0 +1,290 @@
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "assemble/assemble.h"
+#include "assemble/cells.h"
+#include "core/bind.h"
+#include "core/dispatch.h"
+#include "core/half.h"
+#include "core/operators.h"
+#include "core/parallel.h"
+#include "masks/packed.h"
+#include "propose/greedy.h"
+#include "propose/propose.h"
+
+namespace pyifcn {
+namespace {
+
+constexpr int64_t kGrain = 1 << 16;  // logits that are worth a thread
+
+// The largest float that is not above: float x > threshold says the same of both.
+float floor_float(double threshold) {
+  const float nearest = float(threshold) + 0.0f;
+  return double(nearest) > threshold ? std::nextafter(nearest, -std::numeric_limits<float>::infinity())
+                                     : nearest;
+}
+
+// float16 or bfloat16, given how one is made of a float and read, and the bits of infinity.
+Foreground<uint16_t> foreground16(float above, uint16_t (*to)(float), float (*from)(uint16_t),
+                                  uint16_t infinity) {
+  const uint16_t nearest = to(above);
+  return {int16_t(ordered(nearest) - (from(nearest) > above)), int16_t(infinity)};
+}
+
+// Calls `work` with the elements' type, and what of it is foreground.
+template <class Work>
+void by_float(Dtype dtype, double threshold, Work work) {
+  const float above = floor_float(threshold);
+  switch (dtype) {
+    case Dtype::float16:
+      return work(uint16_t(), foreground16(above, to_float16, from_float16, 0x7c00));
+    case Dtype::bfloat16:
+      return work(uint16_t(), foreground16(above, to_bfloat16, from_bfloat16, 0x7f80));
+    case Dtype::float32:
+      return work(float(), Foreground<float>{above});
+    default:
+      return work(double(), Foreground<double>{threshold});
+  }
+}
+
+struct LevelArrays {
+  Array maps, objectness;
+  float stride;
+  std::vector<uint64_t> bits;
+};
+
+// One bit a logit, shifted by whole words so that any window can be read.
+std::vector<uint64_t> binarize_maps(const Array& maps, const WindowShape& shape, double threshold,
+                                    int threads) {
+  const int64_t count = maps.shape[0] * maps.shape[1] * maps.shape[2] * maps.shape[3];
+  std::vector<uint64_t> words(size_t(shape.words_before() + (count + 63) / 64 + shape.words_after()));
+  by_float(maps.dtype, threshold, [&]<class E>(E, Foreground<E> foreground) {
+    const auto kernel = dispatch([]<Target T>() { return &binarize<T, E>; });
+    parallel_for((count + 63) / 64, kGrain / 64, threads, [&](int64_t begin, int64_t end) {
+      kernel(static_cast<const E*>(maps.data) + 64 * begin, std::min(64 * end, count) - 64 * begin,
+             foreground, words.data() + shape.words_before() + begin);
+    });
+  });
+  return words;
+}
+
+double read_float(const Array& array, int64_t i) {
+  switch (array.dtype) {
+    case Dtype::float16:
+      return from_float16(static_cast<const uint16_t*>(array.data)[i]);
+    case Dtype::bfloat16:
+      return from_bfloat16(static_cast<const uint16_t*>(array.data)[i]);
+    case Dtype::float32:
+      return static_cast<const float*>(array.data)[i];
+    default:
+      return static_cast<const double*>(array.data)[i];
+  }
+}
+
+// Unsigned numbers in the opposite order of the values.
+uint64_t rank_of(double value) {
+  const uint64_t bits = std::bit_cast<uint64_t>(value + 0.0);  // no negative zero
+  return bits >> 63 ? bits : ~bits & ~(uint64_t(1) << 63);
+}
+
+double value_of(uint64_t rank) {
+  return std::bit_cast<double>(rank >> 63 ? rank : ~rank & ~(uint64_t(1) << 63));
+}
+
+std::vector<Candidate> candidates_of(const std::vector<LevelArrays>& levels, int64_t image) {
+  std::vector<Candidate> candidates;
+  int64_t window = 0;
+  for (const LevelArrays& level : levels) {
+    const int64_t count = level.objectness.shape[1] * level.objectness.shape[2];
+    candidates.reserve(candidates.size() + size_t(count));
+    for (int64_t i = 0; i < count; ++i, ++window) {
+      const double objectness = read_float(level.objectness, image * count + i);
+      if (objectness == objectness) candidates.push_back({rank_of(objectness), window});
+    }
+  }
+  return candidates;
+}
+
+std::vector<LevelArrays> read_levels(const py::list& score_maps, const py::list& objectness,
+                                     const std::vector<float>& strides, std::vector<std::string>& names) {
+  std::vector<LevelArrays> levels;
+  names.reserve(2 * score_maps.size());  // the arrays point to their names
+  for (size_t l = 0; l < score_maps.size(); ++l) {
+    const std::string index = "[" + std::to_string(l) + "]";
+    const char* maps_name = names.emplace_back("score_maps" + index).c_str();
+    const char* objectness_name = names.emplace_back("objectness" + index).c_str();
+    const Array maps = as_array(score_maps[l], maps_name), logits = as_array(objectness[l], objectness_name);
+    maps.check_rank(4);
+    logits.check_rank(3);
+    check_floating(maps);
+    check_floating(logits);
+    if (!levels.empty()) {
+      const Array& first = levels.front().maps;
+      maps.check(first.dtype, 4);
+      require(maps.shape[0] == first.shape[0] && maps.shape[1] == first.shape[1], maps_name, " has ",
+              maps.shape[0], " images of ", maps.shape[1], " channels, score_maps[0] ", first.shape[0],
+              " of ", first.shape[1]);
+    }
+    require(logits.shape[0] == maps.shape[0] && logits.shape[1] == maps.shape[2] &&
+                logits.shape[2] == maps.shape[3],
+            objectness_name, " has shape (", logits.shape[0], ", ", logits.shape[1], ", ", logits.shape[2],
+            "), expected (", maps.shape[0], ", ", maps.shape[2], ", ", maps.shape[3], ") as ", maps_name);
+    levels.push_back({maps, logits, strides[l], {}});
+  }
+  return levels;
+}
+
+// Fills in the first rows of windows (B, most, 3): level, y, x; boxes (B, most, 4) and scores (B, most), and
+// returns how many for each image.
+std::vector<int64_t> bind_propose(const py::list& score_maps, const py::list& objectness,
+                                  const std::vector<float>& strides, py::handle image_sizes, int64_t size,
+                                  const std::string& cells, double mask_threshold, double iou_threshold,
+                                  py::handle windows, py::handle boxes, py::handle scores, int threads) {
+  std::vector<std::string> names;
+  std::vector<LevelArrays> levels = read_levels(score_maps, objectness, strides, names);
+  const auto sizes = as_array(image_sizes, "image_size").view<const int64_t, 2>();
+  const auto windows_out = as_array(windows, "windows").view<int64_t, 3>();
+  const auto boxes_out = as_array(boxes, "boxes").view<float, 3>();
+  const auto scores_out = as_array(scores, "scores").view<float, 2>();
+  const int64_t images = windows_out.shape[0], most = windows_out.shape[1];
+  const int64_t grid = grid_of(levels.front().maps);
+  const WindowShape shape(size, grid, cells_of(cells, grid, size));
+  std::vector<int64_t> counts(size_t(images), 0);
+
+  const auto propose_image = [&](int64_t image) {
+    std::vector<Level> maps;
+    for (const LevelArrays& level : levels) {
+      const int64_t* s = level.maps.shape;
+      const int64_t first = 64 * shape.words_before() + image * s[1] * s[2] * s[3];
+      maps.push_back({BinaryMaps(level.bits.data(), first, s[2], s[3]), level.stride});
+    }
+    std::vector<Candidate> candidates = candidates_of(levels, image);
+    const std::vector<Proposal> proposals = search(candidates, maps, shape, iou_threshold, most);
+    const float height = float(sizes.data[2 * image]), width = float(sizes.data[2 * image + 1]);
+    for (size_t n = 0; n < proposals.size(); ++n) {
+      const Proposal& proposal = proposals[n];
+      const int64_t row = image * most + int64_t(n);
+      int64_t* window = windows_out.data + 3 * row;
+      window[0] = proposal.level, window[1] = proposal.y, window[2] = proposal.x;
+      for (int side = 0; side < 4; ++side)
+        boxes_out.data[4 * row + side] = std::clamp(proposal.box[side], 0.0f, side % 2 ? height : width);
+      scores_out.data[row] = float(1 / (1 + std::exp(-value_of(proposal.rank))));
+    }
+    counts[size_t(image)] = int64_t(proposals.size());
+  };
+
+  without_gil([&] {
+    for (LevelArrays& level : levels) level.bits = binarize_maps(level.maps, shape, mask_threshold, threads);
+    parallel_for(images, 1, threads, [&](int64_t begin, int64_t end) {
+      for (int64_t image = begin; image < end; ++image) propose_image(image);
+    });
+  });
+  return counts;
+}
+
+// The logits of one image's windows (N, 3): level, y, x. -inf outside the maps.
+void bind_propose_logits(const py::list& score_maps, py::handle windows, int64_t image,
+                         const std::string& cells, py::handle out, int threads) {
+  std::vector<Array> maps;
+  for (py::handle level : score_maps) maps.push_back(as_array(level, "score_maps"));
+  const Array result = as_array(out, "out");
+  const auto wins = as_array(windows, "windows").view<const int64_t, 2>();
+  const int64_t grid = grid_of(maps.front()), size = result.shape[1];
+  const std::vector<int32_t> table = cells_of(cells, grid, size);
+  by_element_size(maps.front().dtype, [&]<class E>(E) {
+    std::vector<int64_t> centres(wins.data, wins.data + count(wins));
+    for (int64_t n = 0; n < wins.shape[0]; ++n) centres[size_t(3 * n)] = image;
+    const E pad = E(pad_bits(result.dtype, -std::numeric_limits<double>::infinity()));
+    std::vector<AssembleJob<E>> jobs;
+    for (const Array& level : maps)
+      jobs.push_back({level.raw_view<const E, 4>(),
+                      {centres.data(), {wins.shape[0], 3}},
+                      result.raw_view<E, 3>(),
+                      table.data(),
+                      grid,
+                      pad});
+    const auto kernel = dispatch([]<Target T>() { return &assemble<T, E>; });
+    without_gil([&] {
+      parallel_for(wins.shape[0], 64, threads, [&](int64_t begin, int64_t end) {
+        for (int64_t n = begin; n < end; ++n) kernel(jobs[size_t(wins.data[3 * n])], n, n + 1);
+      });
+    });
+  });
+}
+
+// Pixels [first, last) of an image's side, and for each the cells that it is blended of. `begin` and `end`
+// are the cells of the map that the window covers, and `origin` the window's first cell.
+struct Side {
+  int64_t first, last;
+  std::vector<Tap> taps;
+
+  Side(int64_t origin, int64_t begin, int64_t end, double stride, int64_t pixels) {
+    // Pixel X lies in the cells if begin stride <= X + 0.5 < end stride.
+    const auto pixel_from = [&](int64_t cell) {
+      return std::clamp(std::ceil(double(cell) * stride - 0.5), 0.0, double(pixels));
+    };
+    first = int64_t(pixel_from(begin));
+    last = std::max(first, int64_t(pixel_from(end)));
+    taps.reserve(size_t(last - first));
+    for (int64_t pixel = first; pixel < last; ++pixel) {
+      const double at = std::clamp((double(pixel) + 0.5) / stride - 0.5, double(begin), double(end - 1));
+      const int64_t cell = int64_t(at);
+      taps.push_back(
+          {int32_t(cell - origin), int32_t(std::min(cell + 1, end - 1) - origin), float(at - double(cell))});
+    }
+  }
+};
+
+// (boxes, offsets, words) of the masks of windows (N, 3): level, y, x; `levels` (L, 3) is each level's
+// stride, height and width.
+py::tuple bind_render(py::handle logits, py::handle windows, py::handle levels, int64_t height, int64_t width,
+                      double threshold, int threads) {
+  const auto maps = as_array(logits, "logits").view<const float, 3>();
+  const auto wins = as_array(windows, "windows").view<const int64_t, 2>();
+  const auto table = as_array(levels, "levels").view<const double, 2>();
+  const int64_t size = maps.shape[1];
+  const float above = floor_float(threshold);
+  std::vector<PackedMask> masks(size_t(maps.shape[0]));
+  const auto kernel = dispatch([]<Target T>() { return &render<T>; });
+  without_gil([&] {
+    parallel_for(maps.shape[0], 1, threads, [&](int64_t begin, int64_t end) {
+      std::vector<float> scratch;
+      std::vector<uint64_t> words;
+      for (int64_t n = begin; n < end; ++n) {
+        const int64_t* window = wins.data + 3 * n;
+        const double* level = table.data + 3 * window[0];
+        const int64_t top = window[1] - size / 2, left = window[2] - size / 2;
+        const Side rows(top, std::max<int64_t>(top, 0), std::min(top + size, int64_t(level[1])), level[0],
+                        height);
+        const Side columns(left, std::max<int64_t>(left, 0), std::min(left + size, int64_t(level[2])),
+                           level[0], width);
+        if (rows.taps.empty() || columns.taps.empty()) continue;
+        const int64_t across = words_across(columns.first, columns.last);
+        scratch.resize(size_t(size * 64 * across));
+        words.resize(size_t((rows.last - rows.first) * across));
+        kernel({maps.data + n * size * size, size, rows.taps.data(), columns.taps.data(),
+                rows.last - rows.first, columns.last - columns.first, columns.first % 64, above,
+                scratch.data(), words.data(), across});
+        masks[size_t(n)] =
+            tighten(words.data(), rows.last - rows.first, across, rows.first, columns.first / 64);
+      }
+    });
+  });
+  return to_arrays(masks);
+}
+
+}  // namespace
+
+void register_propose(py::module_& module) {
+  module.def("propose", &bind_propose);
+  module.def("propose_logits", &bind_propose_logits);
+  module.def("render", &bind_render);
+}
+
+}  // namespace pyifcn

@@ -1,0 +1,92 @@
+// Binarising reads each logit once and is limited by that. Rendering interpolates each of the window's few
+// rows across the image's columns first; a row of pixels is then a blend of two of those, compared, lanes to
+// bits.
+#include "core/simd.h"
+#include "masks/pack.h"
+#include "propose/propose.h"
+
+namespace pyifcn {
+namespace {
+
+template <class E>
+PYIFCN_INLINE bool is_foreground(E value, Foreground<E> foreground) {
+  return value > foreground.above;
+}
+PYIFCN_INLINE bool is_foreground(uint16_t value, Foreground<uint16_t> foreground) {
+  const int16_t rank = ordered(value);
+  return (rank > foreground.above) & (rank <= foreground.most);
+}
+
+template <class E>
+PYIFCN_INLINE void binarize_all(const E* values, int64_t count, Foreground<E> foreground, uint64_t* words) {
+  uint8_t flags[64];
+  int64_t i = 0;
+  for (; i + 64 <= count; i += 64) {
+    for (int bit = 0; bit < 64; ++bit) flags[bit] = is_foreground(values[i + bit], foreground);
+    *words++ = pack64(flags);
+  }
+  if (i == count) return;
+  for (int bit = 0; bit < 64; ++bit)
+    flags[bit] = i + bit < count && is_foreground(values[i + bit], foreground);
+  *words = pack64(flags);
+}
+
+// NaN counts as background, and the difference of two logits is no infinity.
+PYIFCN_INLINE float finite(float logit) {
+  constexpr float kMost = 8.5e37f;
+  const float low = logit > -kMost ? logit : -kMost;
+  return low < kMost ? low : kMost;
+}
+
+PYIFCN_INLINE void interpolate_rows(const RenderJob& job) {
+  const float nowhere = -__builtin_inff();  // lies above no threshold, and neither does a blend of it
+  const int64_t pitch = 64 * job.across, last = job.lead + job.width;
+  for (int64_t i = 0; i < job.size; ++i) {
+    const float* row = job.logits + i * job.size;
+    float* out = job.scratch + i * pitch;
+    for (int64_t x = 0; x < job.lead; ++x) out[x] = nowhere;
+    for (int64_t x = 0; x < job.width; ++x) {
+      const Tap tap = job.columns[x];
+      const float a = finite(row[tap.first]), b = finite(row[tap.second]);
+      out[job.lead + x] = a + tap.weight * (b - a);
+    }
+    for (int64_t x = last; x < pitch; ++x) out[x] = nowhere;
+  }
+}
+
+PYIFCN_INLINE void render_mask(const RenderJob& job) {
+  interpolate_rows(job);
+  const int64_t pitch = 64 * job.across;
+  const F32 threshold = F32::all(job.threshold);
+  for (int64_t y = 0; y < job.height; ++y) {
+    const float *first = job.scratch + job.rows[y].first * pitch,
+                *second = job.scratch + job.rows[y].second * pitch;
+    const F32 weight = F32::all(job.rows[y].weight);
+    for (int64_t k = 0; k < job.across; ++k) {
+      uint64_t word = 0;
+      for (int bit = 0; bit < 64; bit += F32::lanes) {
+        const F32 a = F32::load(first + 64 * k + bit), b = F32::load(second + 64 * k + bit);
+        word |= uint64_t((a + weight * (b - a) > threshold).bits()) << bit;
+      }
+      job.words[y * job.across + k] = word;
+    }
+  }
+}
+
+}  // namespace
+
+#define PYIFCN_BINARIZE(E)                                                                               \
+  template <>                                                                                            \
+  void binarize<kTarget, E>(const E* values, int64_t count, Foreground<E> foreground, uint64_t* words) { \
+    binarize_all(values, count, foreground, words);                                                      \
+  }
+PYIFCN_BINARIZE(uint16_t)
+PYIFCN_BINARIZE(float)
+PYIFCN_BINARIZE(double)
+
+template <>
+void render<kTarget>(const RenderJob& job) {
+  render_mask(job);
+}
+
+}  // namespace pyifcn
