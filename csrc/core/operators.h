@@ -6,6 +6,7 @@
 namespace pyifcn {
 
 void register_assemble(pybind11::module_& module);
+void register_nms(pybind11::module_& module);
 void register_propose(pybind11::module_& module);
 
 }  // namespace pyifcn
