@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pyifcn._runtime import available_targets, current_target, use_target
 from pyifcn.masks import Masks
 from pyifcn.ops.assemble import assemble, assemble_dense
+from pyifcn.ops.nms import batched_nms, nms
 from pyifcn.ops.propose import Proposals, propose
 
 try:
@@ -26,7 +27,9 @@ __all__ = [
     "assemble",
     "assemble_dense",
     "available_targets",
+    "batched_nms",
     "current_target",
+    "nms",
     "propose",
     "use_target",
 ]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from pyifcn.ops.assemble import run_assemble, run_assemble_backward, run_assemble_dense
+from pyifcn.ops.nms import run_batched_nms, run_nms
 
 ops = torch.ops.pyifcn
 Tensor = torch.Tensor
@@ -88,3 +89,25 @@ def _backward_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 _assemble.register_autograd(_assemble_gradients, setup_context=_save_assemble)
 _assemble_dense.register_autograd(_assemble_dense_gradients, setup_context=_save_assemble_dense)
 _assemble_backward.register_autograd(_backward_gradients, setup_context=_save_backward)
+
+
+@torch.library.custom_op("pyifcn::nms", mutates_args=())
+def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    return run_nms(boxes, scores, iou_threshold)
+
+
+@_nms.register_fake
+def _(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    kept = torch.library.get_ctx().new_dynamic_size()
+    return boxes.new_empty((kept,), dtype=torch.int64)
+
+
+@torch.library.custom_op("pyifcn::batched_nms", mutates_args=())
+def _batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+    return run_batched_nms(boxes, scores, idxs, iou_threshold)
+
+
+@_batched_nms.register_fake
+def _(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+    kept = torch.library.get_ctx().new_dynamic_size()
+    return boxes.new_empty((kept,), dtype=torch.int64)

@@ -14,6 +14,12 @@
 #include "core/target.h"
 
 #if defined(PYIFCN_KERNEL_IS_avx512)
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // in GCC 12's own header, once inlined
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+#endif
 #include "core/simd_avx2.h"
 #include "core/simd_avx512.h"
 #elif defined(PYIFCN_KERNEL_IS_avx2x2)

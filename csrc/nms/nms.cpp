@@ -88,7 +88,8 @@ void Suppressor<E>::run(const E* boxes, const uint32_t* order, int64_t count, ui
     return;
   }
   boxes_.resize(size_t(count));
-  for (int64_t i = 0; i < count; ++i) std::memcpy(&boxes_[size_t(i)], boxes + 4 * int64_t(order[i]), sizeof(Box));
+  for (int64_t i = 0; i < count; ++i)
+    std::memcpy(&boxes_[size_t(i)], boxes + 4 * int64_t(order[i]), sizeof(Box));
   if (threshold_ < 0 || count <= kListBoxes)
     run_in_list(count, keep);
   else
@@ -182,7 +183,8 @@ template <class E>
 void Suppressor<E>::fill_bounds(NmsJob<E>& job) {
   int64_t inner = 0;
   job.levels = 1;
-  for (int64_t blocks = job.leaf_count; blocks > 1; ++job.levels) inner += blocks = (blocks + kBlock - 1) / kBlock;
+  for (int64_t blocks = job.leaf_count; blocks > 1; ++job.levels)
+    inner += blocks = (blocks + kBlock - 1) / kBlock;
   bounds_.resize(size_t(inner));
   alive_.resize(leaves_.size() + size_t(inner), 0);
   job.alive[0] = alive_.data();

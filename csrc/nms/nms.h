@@ -30,7 +30,7 @@ struct NmsJob {
   E threshold;            // the largest E not above the threshold: decides an IoU in E as the double would
   BoxBlock<E>* leaves;
   BoundsBlock<E>* bounds[kMaxLevels];  // [level], from 1 up; the last level has one block
-  uint16_t* alive[kMaxLevels];         // [level], for each block: the lanes that are neither kept nor gone yet
+  uint16_t* alive[kMaxLevels];  // [level], for each block: the lanes that are neither kept nor gone yet
   int64_t leaf_count;
   int levels;              // 1: leaves alone
   uint32_t* frontiers[2];  // each with room for a number for each leaf

@@ -24,11 +24,13 @@ struct Arguments {
 Arguments check(py::handle boxes, py::handle scores, double threshold, py::handle keep) {
   const Array b = as_array(boxes, "boxes"), s = as_array(scores, "scores");
   if (b.dtype != Dtype::float32 && b.dtype != Dtype::float64)
-    throw type_error(sentence("boxes is ", name_of(b.dtype), ", expected float16, bfloat16, float32 or float64"));
+    throw type_error(
+        sentence("boxes is ", name_of(b.dtype), ", expected float16, bfloat16, float32 or float64"));
   b.check_rank(2);
   s.check(b.dtype, 1);
   const int64_t count = b.shape[0];
-  require(b.shape[1] == 4, "boxes has shape (", count, ", ", b.shape[1], "), expected (N, 4): x1, y1, x2, y2");
+  require(b.shape[1] == 4, "boxes has shape (", count, ", ", b.shape[1],
+          "), expected (N, 4): x1, y1, x2, y2");
   require(s.shape[0] == count, "scores has ", s.shape[0], " elements, expected one for each of the ", count,
           " boxes");
   require(count <= 1 << 30, "boxes has ", count, " rows, expected at most ", 1 << 30);

@@ -1,9 +1,9 @@
 // Boxes lie in blocks of sixteen, in an order that keeps alike boxes together, under a tree of bounds with
 // sixteen branches. A box that is kept goes down the tree with the very arithmetic that decides a pair: the
 // bounds of a block, taken as one box with the block's least area, overlap it at least as much as any box
-// inside, since each operation is monotone even after rounding. So no tolerance is needed and no pair is lost.
-// What dies leaves the tree. Few levels are tested for each kept box; what limits it is the latency of going
-// down, some hundred cycles.
+// inside, since each operation is monotone even after rounding. So no tolerance is needed and no pair is
+// lost. What dies leaves the tree. Few levels are tested for each kept box; what limits it is the latency of
+// going down, some hundred cycles.
 #include "core/simd.h"
 #include "nms/iou.h"
 #include "nms/nms.h"
@@ -116,8 +116,8 @@ PYIFCN_INLINE void run_in_list(const NmsJob<E>& job) {
   for (int64_t i = 0; i < job.count; ++i) {
     if (!take(job, i, uint32_t(i))) continue;
     const E area = job.leaves[i / 16].area[i % 16];
-    if (area != area) continue;              // each IoU is NaN
-    if (area == 0 && zero_taken) continue;   // one without area suppresses what any other does
+    if (area != area) continue;             // each IoU is NaN
+    if (area == 0 && zero_taken) continue;  // one without area suppresses what any other does
     zero_taken = zero_taken || area == 0;
     const Boxes<Vec<E>> kept = repeat(job.leaves[i / 16], int(i % 16));
     for (int64_t leaf = i / 16; leaf < job.leaf_count; ++leaf)

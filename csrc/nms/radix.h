@@ -16,8 +16,8 @@ struct Keyed {
   uint32_t index;
 };
 
-// Sorts by key, the order of equal keys kept, in passes of 8 bits, or of 11 where there are enough elements to
-// pay for the larger tables. `scratch` has room for `count`.
+// Sorts by key, the order of equal keys kept, in passes of 8 bits, or of 11 where there are enough elements
+// to pay for the larger tables. `scratch` has room for `count`.
 template <class K>
 void sort_by_key(Keyed<K>* items, Keyed<K>* scratch, int64_t count) {
   if (count < 128) {
