@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import nn
 
 from pyifcn.data.files import written_whole
@@ -74,7 +74,7 @@ def save(model: InstanceFCN, path: str | os.PathLike[str]) -> None:
     }
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with written_whole(path) as partial:
-        save_file(state, partial, {_KEY: json.dumps(metadata)})
+        partial.write_bytes(serialize(state, {_KEY: json.dumps(metadata)}))
 
 
 def load(name_or_path: str | os.PathLike[str], backbone: nn.Module | None = None) -> InstanceFCN:

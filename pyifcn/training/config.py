@@ -34,6 +34,7 @@ class Config:
         short_sides: Shorter sides of whole images, one drawn a view.
         crop: Side of a cut square in pixels.
         crop_fill: Range of an instance's longer side within the window in a cut square.
+        crop_scale: Range of the scale of cut squares, whatever the instance's size.
         flip: "horizontal" or "all", the eight symmetries of the square.
         rotate: Part of the views turned by a random angle.
         elastic: Largest displacement of smooth random warping, in pixels.
@@ -77,6 +78,7 @@ class Config:
     short_sides: tuple[int, ...] = (119, 178, 267, 400, 600, 900)
     crop: int = 160
     crop_fill: tuple[float, float] = (0.28, 0.84)
+    crop_scale: tuple[float, float] = (0.25, 4.0)
     flip: str = "horizontal"
     rotate: float = 0.0
     elastic: float = 0.0
@@ -115,7 +117,7 @@ class Config:
         for name in ("rotate", "positives", "hardest"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in 0..1, got {getattr(self, name)}")
-        for name in ("crop_fill", "positive_side", "negative_side"):
+        for name in ("crop_fill", "crop_scale", "positive_side", "negative_side"):
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ValueError(f"{name} must be a range of positive numbers, got {low}, {high}")
@@ -124,9 +126,11 @@ class Config:
 
 
 _NUCLEI = Config(
-    steps=6000,
+    steps=5000,
     batch=16,
     view="crop",
+    crop_fill=(0.2, 0.84),
+    crop_scale=(0.25, 2.0),
     flip="all",
     rotate=0.5,
     elastic=4.0,
@@ -135,8 +139,8 @@ _NUCLEI = Config(
     cache=True,
     windows=160,
     positives=0.5,
-    positive_side=(0.35, 0.8),
-    negative_side=(0.25, 1.0),
+    positive_side=(0.2, 0.8),
+    negative_side=(0.13, 1.05),
     hardest=0.5,
     mask_weight=2.0,
     quality=True,

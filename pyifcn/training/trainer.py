@@ -58,11 +58,9 @@ def train(
     Example:
         >>> import tempfile
         >>> from pyifcn.data import SyntheticNuclei
-        >>> from pyifcn.models import InstanceFCN, ResidualPyramid
-        >>> from pyifcn.training import preset, train
-        >>> model = InstanceFCN(ResidualPyramid(2), width=16, preprocess="percentile")
+        >>> from pyifcn.training import network, preset, train
         >>> config = preset("nuclei", steps=1, batch=1, precision="float32")
-        >>> model = train(model, SyntheticNuclei(1), config, tempfile.mkdtemp())
+        >>> model = train(network("nuclei"), SyntheticNuclei(1), config, tempfile.mkdtemp())
     """
     if not len(data):
         raise ValueError("data must not be empty")

@@ -125,7 +125,7 @@ def _draw_crop(
         middle = (box[:2] + box[2:]) / 2
     else:
         side, middle = extent / 2, full * rng.random(2)
-    scale = float(np.clip(extent * rng.uniform(*config.crop_fill) / side, 0.2, 4))
+    scale = float(np.clip(extent * rng.uniform(*config.crop_fill) / side, *config.crop_scale))
     half = config.crop / 2 / scale
     centre = middle + half * rng.uniform(-0.9, 0.9, 2)
     centre = np.clip(centre, np.minimum(half, full - half), np.maximum(half, full - half))
@@ -174,7 +174,7 @@ def _change_intensity(planes: Tensor, strength: float, rng: np.random.Generator)
         planes = planes + 0.15 * strength * rng.uniform(-0.5, 1)
     if rng.random() < 0.25:
         planes = _blur(planes, strength * rng.uniform(0.4, 1.2))
-    if rng.random() < 0.4:
+    if rng.random() < 0.3:
         noise = rng.standard_normal(planes.shape, np.float32)
         planes = planes + torch.from_numpy(noise) * (0.06 * strength * rng.random())
     return planes.clamp(0, 1)

@@ -41,7 +41,7 @@ class Views:
         self.stride = model.stride
         self.window = model.window
         self._scenes: dict[int, Scene] = {}
-        self._chances = _chances(data) if config.balanced else None
+        self._chances = self._balance() if config.balanced else None
 
     def view(self, step: int, place: int) -> tuple[Tensor, Windows]:
         """One view of a step's batch: planes float32 (C, h, w) and its windows."""
@@ -67,12 +67,29 @@ class Views:
             pool.shutdown(cancel_futures=True)
 
     def _scene(self, index: int) -> Scene:
-        if index in self._scenes:
-            return self._scenes[index]
-        scene = make_scene(self.data[index], self.preprocess)
+        return self._scenes.get(index) or self._prepare(index, self.data[index])
+
+    def _prepare(self, index: int, sample: Sample) -> Scene:
+        scene = make_scene(sample, self.preprocess)
         if self.config.cache:
             self._scenes[index] = scene
         return scene
+
+    def _balance(self) -> npt.NDArray[np.float64]:
+        """How often to draw each image: by the root of its instances and of its kind's rarity."""
+        kinds: list[tuple[Any, ...]] = []
+        counts: list[int] = []
+        for index in tqdm(range(len(self.data)), "looking at images", leave=False, disable=None):
+            sample = self.data[index]
+            if self.config.cache:
+                self._prepare(index, sample)
+            coloured = bool((sample.image[..., 0] != sample.image[..., 2]).any())
+            bright = bool(np.median(sample.image) > 127)
+            kinds.append((sample.image.shape, coloured, bright))
+            counts.append(max(len(sample.masks), 1))
+        common = Counter(kinds)
+        weights = np.sqrt(counts) / np.sqrt([common[kind] for kind in kinds])
+        return np.asarray(weights / weights.sum(), np.float64)
 
 
 def _stack(planes: list[Tensor]) -> Tensor:
@@ -82,18 +99,3 @@ def _stack(planes: list[Tensor]) -> Tensor:
     return torch.stack(
         [F.pad(p, (0, width - p.shape[-1], 0, height - p.shape[-2])) for p in planes]
     )
-
-
-def _chances(data: Sequence[Sample]) -> npt.NDArray[np.float64]:
-    """How often to draw each image: by the root of its instances and of how rare its kind is."""
-    kinds: list[tuple[Any, ...]] = []
-    counts: list[int] = []
-    for index in tqdm(range(len(data)), "looking at images", leave=False, disable=None):
-        sample = data[index]
-        coloured = bool((sample.image[..., 0] != sample.image[..., 2]).any())
-        bright = bool(np.median(sample.image) > 127)
-        kinds.append((sample.image.shape, coloured, bright))
-        counts.append(max(len(sample.masks), 1))
-    common = Counter(kinds)
-    weights = np.sqrt(counts) / np.sqrt([common[kind] for kind in kinds])
-    return np.asarray(weights / weights.sum(), np.float64)
