@@ -60,7 +60,6 @@ class TestSettings:
         score_threshold: ``segment`` leaves out instances with a lower score.
         mask_iou: ``segment`` leaves out a mask whose IoU with a better one is higher.
         mask_overlap: The same for the overlap over the smaller mask's area.
-        flips: Average the score maps of the image and its mirror images.
     """
 
     __test__ = False  # not a test case, whatever its name says to pytest
@@ -349,9 +348,9 @@ def _resize(planes: Tensor, scale: float) -> Tensor:
 
 
 def _only_peaks(objectness: Tensor) -> Tensor:
-    """Objectness (1, h, w) where it is highest among its eight neighbours, -inf elsewhere."""
+    """Objectness (1, h, w) where it is highest among its eight neighbours, else NaN: no window."""
     highest = F.max_pool2d(objectness, 3, 1, 1)
-    return objectness.masked_fill(objectness < highest, -torch.inf)
+    return objectness.masked_fill(objectness < highest, torch.nan)
 
 
 def _distinct(masks: Masks, iou: float, overlap: float) -> npt.NDArray[np.int64]:

@@ -1,0 +1,266 @@
+"""InstanceFCN, its residual backbone, preprocessing, and weights in files."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import pyifcn.models.instance_fcn
+from pyifcn.data import SyntheticNuclei
+from pyifcn.evaluation import detection_quality
+from pyifcn.models import (
+    VGG16,
+    InstanceFCN,
+    ResidualPyramid,
+    SqueezeNet,
+    TestSettings,
+    available,
+    build_backbone,
+    load,
+    preprocess,
+    save,
+)
+
+SETTINGS = TestSettings(scales=(0.5, 1.0), peaks=True, score_threshold=0.1)
+
+
+@pytest.fixture(scope="module")
+def model() -> InstanceFCN:
+    torch.manual_seed(0)
+    backbone = ResidualPyramid(2, widths=(8, 8, 8), blocks=(1, 1, 1), channels=8)
+    made = InstanceFCN(backbone, width=8, preprocess="percentile", settings=SETTINGS)
+    for module in made.modules():  # statistics as after training, so that activations vary
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_var.uniform_(0.05, 0.2)
+            nn.init.uniform_(module.bias, -0.2, 0.2)
+    return made.eval()
+
+
+@pytest.fixture
+def image(rng) -> np.ndarray:
+    return rng.integers(0, 256, (70, 83, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (16, 16), (33, 47), (40, 21)])
+def test_residual_features_have_their_stride(size):
+    features = ResidualPyramid(widths=(4, 8, 8), blocks=(1, 1, 2), channels=6).eval()
+    out = features(torch.rand(2, 3, *size))
+    assert out.shape == (2, 6, -(-size[0] // 2), -(-size[1] // 2))
+
+
+def test_residual_features_reach_no_further_than_they_say(model):
+    reach = model.backbone.reach
+    image = torch.rand(1, 2, 4 * reach, 8)
+    changed = image.clone()
+    changed[:, :, : 2 * reach] = torch.rand_like(changed[:, :, : 2 * reach])
+    with torch.no_grad():
+        a, b = model.backbone(image), model.backbone(changed)
+    inside = (2 * reach + reach) // 2 - 1  # and the neighbour of the first that must agree
+    assert torch.equal(a[:, :, inside:], b[:, :, inside:])
+    assert not torch.equal(a[:, :, : inside - reach // 4], b[:, :, : inside - reach // 4])
+
+
+def test_branches_are_the_papers():
+    made = InstanceFCN(VGG16())
+    shapes = [tuple(p.shape) for p in (*made.masks.parameters(), *made.objectness.parameters())]
+    mask = [(512, 512, 1, 1), (512,), (25, 512, 3, 3), (25,)]
+    assert shapes == [*mask, (512, 512, 3, 3), (512,), (1, 512, 1, 1), (1,)]
+    assert isinstance(made.masks[1], nn.ReLU)
+    assert isinstance(made.objectness[1], nn.ReLU)
+
+
+@pytest.mark.parametrize("make", [ResidualPyramid, SqueezeNet])
+@pytest.mark.parametrize("grid", [3, 5])
+def test_forward_shapes_and_gradients(make, grid):
+    made = InstanceFCN(make(), grid, width=8)
+    images = torch.rand(2, 3, 45, 52)
+    score_maps, objectness = made(images)
+    size = tuple(-(-side // made.stride) for side in (45, 52))
+    assert score_maps.shape == (2, grid**2, *size)
+    assert objectness.shape == (2, *size)
+    (score_maps.square().mean() + objectness.square().mean()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in made.parameters())
+
+
+def test_bad_architectures_are_refused():
+    with pytest.raises(ValueError, match="grid must be positive, got 0"):
+        InstanceFCN(ResidualPyramid(), 0)
+    with pytest.raises(ValueError, match="window must be at least grid, got 4 and 5"):
+        InstanceFCN(ResidualPyramid(), 5, 4)
+    with pytest.raises(ValueError, match="preprocess must be one of"):
+        preprocess("grey")
+    with pytest.raises(ValueError, match="backbone must be one of"):
+        build_backbone("resnet")
+    with pytest.raises(ValueError, match="backbone 'vgg16' has no option 'stride'"):
+        build_backbone("vgg16", stride=4)
+
+
+def test_strips_are_as_good_as_the_whole(model, monkeypatch):
+    planes = torch.rand(1, 1, 401, 60)
+    with torch.inference_mode():
+        score_maps, objectness = model.score(planes)
+        monkeypatch.setattr(pyifcn.models.instance_fcn, "_STRIP", 60 * 70)
+        strip_maps, strip_objectness = model._score_in_strips(planes)
+    torch.testing.assert_close(strip_maps, score_maps, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(strip_objectness, objectness, rtol=1e-4, atol=1e-5)
+
+
+def test_percentile_ignores_light_and_sign():
+    stretch = preprocess("percentile")
+    image = torch.rand(2, 3, 40, 40) ** 6
+    planes = stretch.prepare(image)
+    assert planes.shape == (2, 1, 40, 40)
+    assert planes.min() == 0
+    assert planes.max() == 1
+    torch.testing.assert_close(stretch.prepare(0.3 * image + 0.1), planes)
+    torch.testing.assert_close(
+        stretch.prepare(1 - image)[:, :, 1:], planes[:, :, 1:], atol=0.05, rtol=0
+    )
+    assert stretch(planes).shape == (2, 2, 40, 40)
+    assert stretch.prepare(torch.zeros(1, 3, 5, 5)).isfinite().all()
+
+
+def test_proposals_of_arrays_tensors_and_lists_agree(model, image):
+    found = model.propose(image, max_proposals=50)
+    assert 0 < len(found) <= 50
+    assert found.image_size == (70, 83)
+    assert found.masks.size == (70, 83)
+    assert (np.diff(np.asarray(found.scores)) <= 0).all()
+    tensor = torch.from_numpy(image).permute(2, 0, 1) / 255
+    for other in (
+        model.propose(tensor, max_proposals=50),
+        model.propose([image], max_proposals=50)[0],
+        model.propose(tensor[None], max_proposals=50)[0],
+    ):
+        assert np.array_equal(np.asarray(other.scores), np.asarray(found.scores))
+    smaller, larger = model.propose([image[:30, :40], image], max_proposals=5)
+    assert (smaller.image_size, larger.image_size) == ((30, 40), (70, 83))
+
+
+def test_the_papers_pyramid_is_the_default():
+    made = InstanceFCN(ResidualPyramid(widths=(4, 4), blocks=(1, 1), channels=4), width=4).eval()
+    _, objectness, strides = made.pyramid(torch.rand(3, 100, 130))
+    expected = [119, 178, 267, 400, 600, 900]
+    assert [2 * 100 / stride for stride in strides] == pytest.approx(expected)
+    assert [level.shape[1] for level in objectness] == pytest.approx(
+        [s / 2 for s in expected], abs=1
+    )
+
+
+def test_only_peaks_are_proposed_when_asked(model, image):
+    _, dense, _ = copy_with(model, peaks=False).pyramid(image)
+    _, peaks, _ = model.pyramid(image)
+    for before, after in zip(dense, peaks, strict=True):
+        kept = after.isfinite()
+        assert 0 < kept.sum() < before.numel()
+        for _, y, x in kept.nonzero().tolist():
+            around = before[0, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
+            assert after[0, y, x] == around.max()
+
+
+def test_segments_are_good_and_distinct(model, image):
+    masks, scores = model.segment(image)
+    assert len(masks) == len(scores)
+    assert (scores >= SETTINGS.score_threshold).all()
+    assert (np.diff(scores) <= 0).all()
+    iou = masks.iou(masks)
+    np.fill_diagonal(iou, 0)
+    assert (iou <= SETTINGS.mask_iou).all()
+    none, scores = model.segment(image, score_threshold=1.1)
+    assert len(none) == len(scores) == 0
+
+
+def test_bad_images_are_refused(model, image):
+    with pytest.raises(TypeError, match=r"image must be uint8 \(H, W, 3\), got float64"):
+        model.propose(image / 255)
+    with pytest.raises(TypeError, match=r"image must be uint8 \(H, W, 3\)"):
+        model.segment(image[:, :, 0])
+    with pytest.raises(TypeError, match=r"image must be float \(3, H, W\), got torch.uint8"):
+        model.segment(torch.zeros(3, 8, 8, dtype=torch.uint8))
+    with pytest.raises(TypeError, match="image must be an array or a tensor, got str"):
+        model.segment("cells.png")
+    with pytest.raises(ValueError, match="image must not be empty"):
+        model.segment(image[:0])
+    with pytest.raises(ValueError, match="scales must be positive, got -1"):
+        model.propose(image, scales=[-1])
+
+
+def copy_with(model: InstanceFCN, **changes: object) -> InstanceFCN:
+    other = copy.copy(model)
+    other.settings = replace(model.settings, **changes)
+    return other
+
+
+@pytest.mark.parametrize("backbone", [ResidualPyramid(2, (8, 8), (1, 1), 8), SqueezeNet(16)])
+def test_files_hold_the_whole_network(tmp_path, backbone):
+    made = InstanceFCN(backbone, 3, 15, width=4, settings=TestSettings(scales=(0.5, 2.0)))
+    save(made, tmp_path / "a.safetensors")
+    again = load(tmp_path / "a.safetensors")
+    assert (again.grid, again.window, again.settings) == (3, 15, made.settings)
+    assert not again.training
+    for (name, a), b in zip(made.state_dict().items(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.safetensors"]
+
+
+class Own(nn.Module):
+    stride, channels = 4, 6
+
+    def __init__(self, channels: int = 6) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, channels, 4, 4)
+
+
+def test_own_backbones_are_given_to_load(tmp_path):
+    path = tmp_path / "own.safetensors"
+    save(InstanceFCN(Own(), width=4), path)
+    with pytest.raises(ValueError, match="its backbone is not described, so it must be given"):
+        load(path)
+    assert load(path, Own()).stride == 4
+    with pytest.raises(ValueError, match=r"own.safetensors has other shapes: backbone.conv.weight"):
+        load(path, Own(7))
+
+
+def test_bad_files_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="neither a file nor one of the shipped weights"):
+        load("no-such-weights")
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(b"\x00" * 40)
+    with pytest.raises(ValueError, match="is not a safetensors file"):
+        load(path)
+    save_file({"a": torch.zeros(2)}, path)
+    with pytest.raises(ValueError, match="holds tensors, but not a network of pyifcn"):
+        load(path)
+
+
+def test_shipped_weights_are_small():
+    assert "nuclei" in available()
+    for file in (Path(pyifcn.__file__).parent / "weights").glob("*.safetensors"):
+        assert file.stat().st_size <= 8_000_000
+
+
+def test_shipped_weights_find_nuclei():
+    model = load("nuclei")
+    data = SyntheticNuclei(2, size=(128, 160), seed=5)
+    found = [model.segment(sample.image) for sample in data]
+    quality = detection_quality(found, list(data))
+    assert quality.quality[0] > 0.6
+    assert quality.recall[0] > 0.7
+
+
+def test_shipped_weights_on_real_images(shared_data):
+    from pyifcn.data import CocoInstances
+
+    folder = shared_data / "nuclei"
+    if not folder.is_dir():
+        pytest.skip("../shared/data/nuclei is missing")
+    data = CocoInstances(folder / "instances_val.json", folder / "images")
+    small = data.filter(lambda record: record["channels"] == 1 and record["width"] == 256)[:6]
+    model = load("nuclei")
+    quality = detection_quality([model.segment(s.image) for s in small], list(small))
+    assert quality.quality[0] > 0.75
