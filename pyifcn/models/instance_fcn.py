@@ -162,7 +162,7 @@ class InstanceFCN(nn.Module):
         scales: Sequence[float] | None = None,
         max_proposals: int | None = None,
         iou_threshold: float | None = None,
-    ) -> Proposals | list[Proposals]:
+    ) -> Proposals[Tensor] | list[Proposals[Tensor]]:
         """Proposes instances from a pyramid of rescaled images (paper, section 3.4).
 
         Args:
@@ -205,7 +205,7 @@ class InstanceFCN(nn.Module):
         return self.select(self._propose(image, scales, max_proposals, None), score_threshold)
 
     def select(
-        self, proposals: Proposals, score_threshold: float | None = None
+        self, proposals: Proposals[Tensor], score_threshold: float | None = None
     ) -> tuple[Masks, npt.NDArray[np.float32]]:
         """Leaves the doubtful and the repeated out of an image's proposals.
 
@@ -218,11 +218,9 @@ class InstanceFCN(nn.Module):
         """
         settings = self.settings
         threshold = settings.score_threshold if score_threshold is None else score_threshold
-        scores = np.asarray(proposals.scores, np.float32)
-        likely = np.flatnonzero(scores >= threshold)
-        masks = proposals.masks[likely]
-        kept = _distinct(masks, settings.mask_iou, settings.mask_overlap)
-        return masks[kept], scores[likely][kept]
+        likely = proposals[proposals.scores >= threshold]
+        kept = _distinct(likely.masks, settings.mask_iou, settings.mask_overlap)
+        return likely.masks[kept], likely.scores.cpu().numpy()[kept]
 
     @torch.inference_mode()
     def pyramid(
@@ -265,7 +263,7 @@ class InstanceFCN(nn.Module):
         *,
         max_proposals: int | None = None,
         iou_threshold: float | None = None,
-    ) -> Proposals:
+    ) -> Proposals[Tensor]:
         """Proposes instances from what ``pyramid`` gave for an image of ``image_size`` (H, W)."""
         settings = self.settings
         return pyifcn.propose(
@@ -285,10 +283,11 @@ class InstanceFCN(nn.Module):
         scales: Sequence[float] | None,
         max_proposals: int | None,
         iou_threshold: float | None,
-    ) -> Proposals:
+    ) -> Proposals[Tensor]:
+        levels = self.pyramid(image, scales=scales)
         size = image.shape[:2] if isinstance(image, np.ndarray) else image.shape[-2:]
         return self.search(
-            *self.pyramid(image, scales=scales),
+            *levels,
             (size[0], size[1]),
             max_proposals=max_proposals,
             iou_threshold=iou_threshold,
