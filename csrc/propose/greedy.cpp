@@ -1,7 +1,13 @@
 #include "propose/greedy.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <cmath>
+#include <limits>
+
+#include "core/dispatch.h"
+#include "propose/propose.h"
 
 namespace pyifcn {
 namespace {
@@ -20,32 +26,48 @@ uint64_t read64(const uint64_t* words, int64_t position) {
   return word[0] >> shift | word[1] << 1 << (63 - shift);
 }
 
-// The kept boxes, asked whether one of them suppresses another box.
+// The kept boxes, by area: an IoU is at most the ratio of the areas, so that only those of about the same
+// area are looked at.
 class KeptBoxes {
 public:
-  explicit KeptBoxes(double iou_threshold) : iou_threshold_(iou_threshold) {}
+  explicit KeptBoxes(double iou_threshold)
+      : threshold_(float_at_most(iou_threshold)),
+        ratio_(float(iou_threshold) * 0.9999f),  // more than rounding can make up for
+        is_suppressed_(dispatch([]<Target T>() { return &is_suppressed<T>; })) {}
 
   bool suppress(const float* box) const {
-    const float area = (box[2] - box[0]) * (box[3] - box[1]);
-    for (const Kept& kept : boxes_) {
-      const float width = std::max(0.0f, std::min(box[2], kept.x2) - std::max(box[0], kept.x1));
-      const float height = std::max(0.0f, std::min(box[3], kept.y2) - std::max(box[1], kept.y1));
-      const float inter = width * height;
-      if (inter / (kept.area + area - inter) > iou_threshold_) return true;
+    const float area = area_of(box);
+    const size_t last = std::min(class_of(area / ratio_) + 1, classes_.size());
+    for (size_t c = class_of(area * ratio_); c < last; ++c) {
+      const std::vector<BoxBlock<float>>& blocks = classes_[c].blocks;
+      if (is_suppressed_(blocks.data(), int64_t(blocks.size()), box, threshold_)) return true;
     }
     return false;
   }
 
   void add(const float* box) {
-    boxes_.push_back({box[0], box[1], box[2], box[3], (box[2] - box[0]) * (box[3] - box[1])});
+    Class& same = classes_[class_of(area_of(box))];
+    const size_t lane = same.count++ % BoxBlock<float>::kSize;
+    if (lane == 0) same.blocks.emplace_back();
+    BoxBlock<float>& block = same.blocks.back();
+    block.x1[lane] = box[0], block.y1[lane] = box[1], block.x2[lane] = box[2], block.y2[lane] = box[3];
+    block.area[lane] = area_of(box);
   }
 
 private:
-  struct Kept {
-    float x1, y1, x2, y2, area;
+  struct Class {
+    size_t count = 0;
+    std::vector<BoxBlock<float>> blocks;
   };
-  double iou_threshold_;
-  std::vector<Kept> boxes_;
+
+  static float area_of(const float* box) { return (box[2] - box[0]) * (box[3] - box[1]); }
+
+  // Half octaves of positive floats, infinity among them.
+  static size_t class_of(float area) { return std::bit_cast<uint32_t>(area) >> 22; }
+
+  const float threshold_, ratio_;
+  bool (*const is_suppressed_)(const BoxBlock<float>*, int64_t, const float*, float);
+  std::array<Class, 512> classes_;
 };
 
 // Hands out candidates in order, sorting no more than it must: `sorted` of them are, and each batch is twice
@@ -75,6 +97,11 @@ private:
 };
 
 }  // namespace
+
+float float_at_most(double value) {
+  const float nearest = float(value) + 0.0f;
+  return double(nearest) > value ? std::nextafter(nearest, -std::numeric_limits<float>::infinity()) : nearest;
+}
 
 WindowShape::WindowShape(int64_t size, int64_t grid, std::vector<int32_t> cells)
     : size_(size), grid_(grid), cells_(std::move(cells)) {

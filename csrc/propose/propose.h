@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "core/target.h"
+#include "nms/nms.h"
 
 namespace pyifcn {
 
@@ -31,6 +32,11 @@ PYIFCN_INLINE int16_t ordered(uint16_t bits) {
 // Bit i % 64 of words[i / 64] is whether values[i] is foreground, the last word filled up with zeros.
 template <Target T, class E>
 void binarize(const E* values, int64_t count, Foreground<E> foreground, uint64_t* words);
+
+// Whether the IoU of a box, x1 y1 x2 y2, with one of the blocks' is above the threshold. The box has an area;
+// the blocks are filled up with zeros.
+template <Target T>
+bool is_suppressed(const BoxBlock<float>* blocks, int64_t count, const float* box, float threshold);
 
 // One mask to be rendered at the image's resolution. A tap names two cells and the weight of the second.
 struct Tap {

@@ -23,13 +23,6 @@ namespace {
 
 constexpr int64_t kGrain = 1 << 16;  // logits that are worth a thread
 
-// The largest float that is not above: float x > threshold says the same of both.
-float floor_float(double threshold) {
-  const float nearest = float(threshold) + 0.0f;
-  return double(nearest) > threshold ? std::nextafter(nearest, -std::numeric_limits<float>::infinity())
-                                     : nearest;
-}
-
 // float16 or bfloat16, given how one is made of a float and read, and the bits of infinity.
 Foreground<uint16_t> foreground16(float above, uint16_t (*to)(float), float (*from)(uint16_t),
                                   uint16_t infinity) {
@@ -40,7 +33,7 @@ Foreground<uint16_t> foreground16(float above, uint16_t (*to)(float), float (*fr
 // Calls `work` with the elements' type, and what of it is foreground.
 template <class Work>
 void by_float(Dtype dtype, double threshold, Work work) {
-  const float above = floor_float(threshold);
+  const float above = float_at_most(threshold);
   switch (dtype) {
     case Dtype::float16:
       return work(uint16_t(), foreground16(above, to_float16, from_float16, 0x7c00));
@@ -249,7 +242,7 @@ py::tuple bind_render(py::handle logits, py::handle windows, py::handle levels, 
   const auto wins = as_array(windows, "windows").view<const int64_t, 2>();
   const auto table = as_array(levels, "levels").view<const double, 2>();
   const int64_t size = maps.shape[1];
-  const float above = floor_float(threshold);
+  const float above = float_at_most(threshold);
   std::vector<PackedMask> masks(size_t(maps.shape[0]));
   const auto kernel = dispatch([]<Target T>() { return &render<T>; });
   without_gil([&] {

@@ -3,6 +3,7 @@
 // bits.
 #include "core/simd.h"
 #include "masks/pack.h"
+#include "nms/iou.h"
 #include "propose/propose.h"
 
 namespace pyifcn {
@@ -29,6 +30,22 @@ PYIFCN_INLINE void binarize_all(const E* values, int64_t count, Foreground<E> fo
   for (int bit = 0; bit < 64; ++bit)
     flags[bit] = i + bit < count && is_foreground(values[i + bit], foreground);
   *words = pack64(flags);
+}
+
+PYIFCN_INLINE bool overlaps(const BoxBlock<float>* blocks, int64_t count, const float* box, float threshold) {
+  const F32 x1 = F32::all(box[0]), y1 = F32::all(box[1]), x2 = F32::all(box[2]), y2 = F32::all(box[3]);
+  const Boxes<F32> other{x1, y1, x2, y2, (x2 - x1) * (y2 - y1)};
+  const F32 zero = F32::all(0), above = F32::all(threshold);
+  for (int64_t n = 0; n < count; ++n) {
+    const BoxBlock<float>& block = blocks[n];
+    for (int lane = 0; lane < BoxBlock<float>::kSize; lane += F32::lanes) {
+      const Boxes<F32> kept{F32::load(block.x1 + lane), F32::load(block.y1 + lane),
+                            F32::load(block.x2 + lane), F32::load(block.y2 + lane),
+                            F32::load(block.area + lane)};
+      if ((iou(kept, other, zero) > above).any()) return true;
+    }
+  }
+  return false;
 }
 
 // NaN counts as background, and the difference of two logits is no infinity.
@@ -83,6 +100,11 @@ PYIFCN_INLINE void render_mask(const RenderJob& job) {
 PYIFCN_BINARIZE(uint16_t)
 PYIFCN_BINARIZE(float)
 PYIFCN_BINARIZE(double)
+
+template <>
+bool is_suppressed<kTarget>(const BoxBlock<float>* blocks, int64_t count, const float* box, float threshold) {
+  return overlaps(blocks, count, box, threshold);
+}
 
 template <>
 void render<kTarget>(const RenderJob& job) {
