@@ -24,6 +24,8 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("use_target", &use_target);
   register_assemble(module);
   register_nms(module);
+  register_masks(module);
+  register_rle(module);
   register_propose(module);
 }
 

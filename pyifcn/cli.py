@@ -468,7 +468,7 @@ def _find(
     """Masks and scores, best first."""
     if not all_proposals:
         return model.segment(image, max_proposals=max_proposals, score_threshold=score_threshold)
-    found = cast("Proposals", model.propose(image, max_proposals=max_proposals))
+    found = cast("Proposals[Any]", model.propose(image, max_proposals=max_proposals))
     good = np.flatnonzero(np.asarray(found.scores) >= (score_threshold or 0))
     return found.masks[good], np.asarray(found.scores)[good]
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
+from pyifcn._runtime import cpu, num_threads
+
 Array = npt.NDArray[Any]
 Bool = npt.NDArray[np.bool_]
 Rle = dict[str, Any]
-
-_WORD = 64
 
 
 class Masks:
@@ -71,24 +72,26 @@ class Masks:
                     f"{name} must be a {np.dtype(dtype).name} array of rank {rank}, "
                     f"got {_describe(array)}"
                 )
-        if boxes.shape[1] != 4:
-            raise ValueError(f"boxes must have 4 columns, got shape {boxes.shape}")
-        height, width = self.size
-        x1, y1, x2, y2 = boxes.astype(np.int64).T
-        inside = (x1 >= 0) & (y1 >= 0) & (x1 < x2) & (y1 < y2) & (x2 <= width) & (y2 <= height)
-        bad = np.flatnonzero(~(inside | (boxes == 0).all(1)))
-        if len(bad):
-            raise ValueError(
-                f"boxes[{bad[0]}] is {boxes[bad[0]].tolist()}, "
-                f"not a box inside the image of {height} x {width}"
-            )
-        counts = (y2 - y1) * _words_across(x1, x2)
-        expected = np.concatenate([[0], np.cumsum(counts)])
-        if not np.array_equal(offsets, expected):
-            raise ValueError("offsets do not follow from boxes")
-        if len(words) != expected[-1]:
-            raise ValueError(f"words must have {expected[-1]} elements, got {len(words)}")
-        self.boxes, self.offsets, self.words = boxes, offsets, words
+        self._set(*(np.ascontiguousarray(array) for array in (boxes, offsets, words)))
+        cpu.masks_check(*self._arrays, *self.size)
+
+    def _set(self, boxes: Array, offsets: Array, words: Array) -> None:
+        # What is read by compiled code, without another look, is not to be written to.
+        self.boxes, self.offsets, self.words = boxes.view(), offsets.view(), words.view()
+        for array in self._arrays:
+            array.flags.writeable = False
+
+    @classmethod
+    def _of(cls, size: tuple[int, int], boxes: Array, offsets: Array, words: Array) -> Masks:
+        """Masks of arrays that are known to be right."""
+        masks = object.__new__(cls)
+        masks.size = size
+        masks._set(boxes, offsets, words)
+        return masks
+
+    @property
+    def _arrays(self) -> tuple[Array, Array, Array]:
+        return self.boxes, self.offsets, self.words
 
     @classmethod
     def from_dense(cls, array: Array) -> Masks:
@@ -106,8 +109,8 @@ class Masks:
         array = np.asarray(array)
         if array.ndim != 3 or array.dtype not in (np.bool_, np.uint8):
             raise TypeError(f"array must be bool or uint8 (N, H, W), got {_describe(array)}")
-        size = array.shape[1], array.shape[2]
-        return _packed([(mask != 0, 0, 0) for mask in array], size)
+        size = _checked_size(array.shape[1:])
+        return cls._of(size, *cpu.masks_from_dense(np.ascontiguousarray(array), num_threads()))
 
     @classmethod
     def from_crops(cls, crops: Sequence[Bool], boxes: Array, size: tuple[int, int]) -> Masks:
@@ -125,18 +128,19 @@ class Masks:
             TypeError: If a crop is not bool (h, w).
             ValueError: If there are not as many boxes as crops.
         """
-        height, width = size = _checked_size(size)
+        size = _checked_size(size)
         boxes = np.asarray(boxes)
+        is_int = boxes.dtype.kind in "iu" or boxes.size == 0
+        if boxes.ndim != 2 or boxes.shape[1] < 2 or not is_int:
+            raise TypeError(f"boxes must be int (N, 2) or (N, 4), got {_describe(boxes)}")
         if len(boxes) != len(crops):
             raise ValueError(f"boxes has {len(boxes)} rows for {len(crops)} crops")
-        placed = []
         for i, crop in enumerate(crops):
-            if crop.ndim != 2 or crop.dtype != np.bool_:
+            if not isinstance(crop, np.ndarray) or crop.ndim != 2 or crop.dtype != np.bool_:
                 raise TypeError(f"crops[{i}] must be bool (h, w), got {_describe(crop)}")
-            x, y = int(boxes[i, 0]), int(boxes[i, 1])
-            crop = crop[max(0, -y) : max(0, height - y), max(0, -x) : max(0, width - x)]
-            placed.append((crop, max(x, 0), max(y, 0)))
-        return _packed(placed, size)
+        corners = np.ascontiguousarray(boxes[:, :2].astype(np.int64).clip(-(2**31), 2**31))
+        crops = [np.ascontiguousarray(crop) for crop in crops]
+        return cls._of(size, *cpu.masks_from_crops(crops, corners, *size))
 
     @classmethod
     def from_rle(cls, rles: Sequence[Rle], size: tuple[int, int] | None = None) -> Masks:
@@ -158,16 +162,16 @@ class Masks:
                 raise ValueError("size must be given when rles is empty")
             size = rles[0]["size"][0], rles[0]["size"][1]
         size = _checked_size(size)
-        placed = []
+        codes = []
         for i, rle in enumerate(rles):
             try:
                 if tuple(rle["size"]) != size:
                     raise ValueError(f"size is {rle['size']}, not {list(size)}")
-                placed.append(_decode_runs(_read_counts(rle["counts"]), size))
+                codes.append(_checked_counts(rle["counts"]))
             except (KeyError, TypeError, ValueError) as error:
                 what = f"no {error}" if isinstance(error, KeyError) else str(error)
                 raise ValueError(f"rles[{i}] is malformed: {what}") from None
-        return _packed(placed, size)
+        return cls._of(size, *cpu.rle_decode(codes, *size, num_threads()))
 
     @classmethod
     def cat(cls, masks: Sequence[Masks]) -> Masks:
@@ -185,34 +189,33 @@ class Masks:
         for other in masks:
             if other.size != size:
                 raise ValueError(f"masks differ in size: {size} and {other.size}")
-        counts = np.concatenate([np.diff(m.offsets) for m in masks])
-        return cls(
+        return cls._of(
             size,
             np.concatenate([m.boxes for m in masks]),
-            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            _offsets(np.concatenate([np.diff(m.offsets) for m in masks])),
             np.concatenate([m.words for m in masks]),
         )
 
     @property
     def area(self) -> npt.NDArray[np.int64]:
         """int64 (N,): the number of pixels of each mask."""
-        total = np.concatenate([[0], np.cumsum(_popcount(self.words), dtype=np.int64)])
-        return np.asarray(total[self.offsets[1:]] - total[self.offsets[:-1]], dtype=np.int64)
+        out = np.empty(len(self), np.int64)
+        cpu.masks_area(*self._arrays, out, num_threads())
+        return out
 
-    def crop(self, i: int) -> Bool:
+    def crop(self, i: SupportsIndex) -> Bool:
         """Mask i inside its tight box: bool (h, w)."""
-        x1, _, x2, _ = self.boxes[i].tolist()
-        rows = self._rows(i)
-        bits = np.unpackbits(rows.astype("<u8").view(np.uint8), axis=1, bitorder="little")
-        start = x1 % _WORD
-        return bits[:, start : start + x2 - x1].astype(bool)
+        i = range(len(self))[i]
+        x1, y1, x2, y2 = self.boxes[i].tolist()
+        out = np.empty((y2 - y1, x2 - x1), np.bool_)
+        cpu.masks_crop(*self._arrays, i, out)
+        return out
 
     def to_dense(self) -> Bool:
         """Bool (N, H, W)."""
-        dense = np.zeros((len(self), *self.size), dtype=bool)
-        for i, (x1, y1, x2, y2) in enumerate(self.boxes.tolist()):
-            dense[i, y1:y2, x1:x2] = self.crop(i)
-        return dense
+        out = np.zeros((len(self), *self.size), np.bool_)
+        cpu.masks_to_dense(*self._arrays, out, num_threads())
+        return out
 
     def to_rle(self) -> list[Rle]:
         """COCO's compressed run-length codes, the very strings that pycocotools writes.
@@ -220,10 +223,8 @@ class Masks:
         Returns:
             For each mask `{"size": [h, w], "counts": str}`.
         """
-        return [
-            {"size": list(self.size), "counts": _write_counts(self._runs(i))}
-            for i in range(len(self))
-        ]
+        codes = cpu.rle_encode(*self._arrays, *self.size, num_threads())
+        return [{"size": list(self.size), "counts": code} for code in codes]
 
     def iou(
         self, other: Masks, *, kind: Literal["iou", "iof", "iomin"] = "iou"
@@ -241,30 +242,11 @@ class Masks:
         Raises:
             ValueError: If the sizes differ or `kind` is unknown.
         """
-        if kind not in ("iou", "iof", "iomin"):
-            raise ValueError(f"kind must be 'iou', 'iof' or 'iomin', got {kind!r}")
         if self.size != other.size:
             raise ValueError(f"masks differ in size: {self.size} and {other.size}")
-        result = np.zeros((len(self), len(other)))
-        low = np.maximum(self.boxes[:, None, :2], other.boxes[None, :, :2])
-        high = np.minimum(self.boxes[:, None, 2:], other.boxes[None, :, 2:])
-        pairs = np.nonzero((low < high).all(2))
-        inter = np.array(
-            [
-                self._intersection(i, other, j)
-                for i, j in zip(*map(np.ndarray.tolist, pairs), strict=True)
-            ],
-            dtype=np.float64,
-        )
-        mine, yours = self.area[pairs[0]], other.area[pairs[1]]
-        if kind == "iou":
-            over = mine + yours - inter
-        elif kind == "iof":
-            over = mine.astype(np.float64)
-        else:
-            over = np.minimum(mine, yours).astype(np.float64)
-        result[pairs] = inter / over
-        return result
+        out = np.zeros((len(self), len(other)))
+        cpu.masks_iou(*self._arrays, *other._arrays, kind, out, num_threads())
+        return out
 
     def nms(self, scores: Array, iou_threshold: float) -> npt.NDArray[np.int64]:
         """Greedy non-maximum suppression on the masks' IoU.
@@ -277,21 +259,17 @@ class Masks:
             int64 (K,): the kept masks' indices, best first; among equal scores the lower first.
 
         Raises:
-            ValueError: If there are not as many scores as masks.
+            ValueError: If there are not as many scores as masks, or the threshold is NaN.
         """
-        scores = np.asarray(scores)
+        scores, iou_threshold = np.asarray(scores, np.float64), float(iou_threshold)
+        if math.isnan(iou_threshold):
+            raise ValueError("iou_threshold is nan, expected a number")
         if scores.shape != (len(self),):
             raise ValueError(f"scores must have shape ({len(self)},), got {scores.shape}")
         order = np.argsort(-scores, kind="stable")
-        ranked = self[order]
-        over = ranked.iou(ranked) > iou_threshold
-        dropped = np.zeros(len(order), dtype=bool)
-        keep = []
-        for i in range(len(order)):
-            if not dropped[i]:
-                keep.append(i)
-                dropped |= over[i]
-        return order[keep].astype(np.int64)
+        keep = np.empty(len(order), np.bool_)
+        cpu.masks_nms(*self._arrays, order, iou_threshold, keep)
+        return order[keep]
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -311,10 +289,10 @@ class Masks:
                 raise TypeError(f"index must be ints or bools of rank 1, got {_describe(chosen)}")
             chosen = np.arange(len(self))[chosen]
         counts = np.diff(self.offsets)[chosen]
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        offsets = _offsets(counts)
         shift = self.offsets[chosen] - offsets[:-1]
         words = self.words[np.repeat(shift, counts) + np.arange(offsets[-1])]
-        return Masks(self.size, self.boxes[chosen], offsets, words)
+        return Masks._of(self.size, self.boxes[chosen], offsets, words)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Masks):
@@ -328,35 +306,11 @@ class Masks:
     def __repr__(self) -> str:
         return f"Masks({len(self)}, size={self.size})"
 
-    def _rows(self, i: int) -> npt.NDArray[np.uint64]:
-        x1, y1, x2, y2 = self.boxes[i].tolist()
-        return self.words[self.offsets[i] : self.offsets[i + 1]].reshape(
-            y2 - y1, _words_across(x1, x2)
-        )
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self.size, *self._arrays
 
-    def _intersection(self, i: int, other: Masks, j: int) -> int:
-        ax1, ay1, ax2, ay2 = self.boxes[i].tolist()
-        bx1, by1, bx2, by2 = other.boxes[j].tolist()
-        top, bottom = max(ay1, by1), min(ay2, by2)
-        left, right = max(ax1, bx1) // _WORD, (min(ax2, bx2) - 1) // _WORD + 1
-        a = self._rows(i)[top - ay1 : bottom - ay1, left - ax1 // _WORD : right - ax1 // _WORD]
-        b = other._rows(j)[top - by1 : bottom - by1, left - bx1 // _WORD : right - bx1 // _WORD]
-        return int(_popcount(a & b).sum())
-
-    def _runs(self, i: int) -> npt.NDArray[np.int64]:
-        """Lengths of the runs of mask i over the whole image, column by column."""
-        height, width = self.size
-        x1, y1, _, _ = self.boxes[i].tolist()
-        columns = self.crop(i).T
-        if columns.shape[1] < height:  # a gap, so that no run crosses from one column to the next
-            columns = np.pad(columns, ((0, 0), (0, 1)))
-        step = max(columns.shape[1], 1)
-        edges = np.flatnonzero(np.diff(columns.ravel(), prepend=False, append=False))
-        edges = (edges // step + x1) * height + edges % step + y1
-        if len(edges) and edges[-1] == height * width:
-            edges = edges[:-1]
-        runs: npt.NDArray[np.int64] = np.diff(edges, prepend=0, append=height * width)
-        return runs
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.__init__(*state)  # type: ignore[misc]
 
 
 def _checked_size(size: Sequence[int]) -> tuple[int, int]:
@@ -375,104 +329,15 @@ def _describe(value: object) -> str:
     return type(value).__name__
 
 
-def _words_across(x1: Any, x2: Any) -> Any:
-    """How many words of the image's grid the half-open columns x1..x2 touch."""
-    return (x2 + _WORD - 1) // _WORD - x1 // _WORD
+def _offsets(counts: Array) -> npt.NDArray[np.int64]:
+    """Where each mask's words begin, and where the last's end."""
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
-def _packed(placed: Sequence[tuple[Bool, int, int]], size: tuple[int, int]) -> Masks:
-    """`Masks` of crops that lie at (x, y) inside the image and need not be tight."""
-    boxes = np.zeros((len(placed), 4), dtype=np.int32)
-    words = [np.empty(0, dtype=np.uint64)]
-    for i, (crop, x, y) in enumerate(placed):
-        rows = np.flatnonzero(crop.any(1))
-        columns = np.flatnonzero(crop.any(0))
-        if len(rows):
-            top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-            boxes[i] = x + left, y + top, x + right, y + bottom
-            start = (x + int(left)) % _WORD
-            across = -(-(start + int(right - left)) // _WORD)
-            bits = np.zeros((bottom - top, across * _WORD), dtype=bool)
-            bits[:, start : start + right - left] = crop[top:bottom, left:right]
-            packed = np.packbits(bits, axis=1, bitorder="little").view("<u8")
-            words.append(packed.astype(np.uint64).ravel())
-    counts = [0, *(len(part) for part in words[1:])]
-    filled = np.zeros(len(placed), dtype=np.int64)
-    filled[boxes[:, 2] > 0] = counts[1:]
-    offsets = np.concatenate([[0], np.cumsum(filled)]).astype(np.int64)
-    return Masks(size, boxes, offsets, np.concatenate(words))
-
-
-def _popcount(words: npt.NDArray[np.uint64]) -> Array:
-    if hasattr(np, "bitwise_count"):
-        return np.asarray(np.bitwise_count(words))
-    octets = np.ascontiguousarray(words)[..., None].view(np.uint8)
-    return np.asarray(_BITS[octets].sum(-1))
-
-
-_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1).astype(np.uint8)
-
-
-def _decode_runs(runs: npt.NDArray[np.int64], size: tuple[int, int]) -> tuple[Bool, int, int]:
-    """The columns of an image that the runs touch: bool (H, columns), and its corner x, y."""
-    height, width = size
-    if (runs < 0).any():
-        raise ValueError("a negative run")
-    if runs.sum() != height * width:
-        raise ValueError(f"counts sum to {runs.sum()}, not {height} * {width}")
-    ends = np.cumsum(runs)[1::2]
-    starts = ends - runs[1::2]
-    starts, ends = starts[ends > starts], ends[ends > starts]
-    if not len(ends):
-        return np.zeros((0, 0), dtype=bool), 0, 0
-    left, right = int(starts[0]) // height, (int(ends[-1]) - 1) // height + 1
-    steps = np.zeros((right - left) * height + 1, dtype=np.int8)
-    np.add.at(steps, starts - left * height, 1)
-    np.add.at(steps, ends - left * height, -1)
-    flat = np.cumsum(steps[:-1], dtype=np.int8).astype(bool)
-    return flat.reshape(right - left, height).T, left, 0
-
-
-def _read_counts(counts: Any) -> npt.NDArray[np.int64]:
-    """Run lengths from a list, or from COCO's string.
-
-    A number is written in digits of 5 bits, lowest first, bit 5 meaning that another digit
-    follows and bit 4 of the last being the sign; from the fourth on it is the difference to the
-    number two before.
-    """
-    if not isinstance(counts, str | bytes):
-        runs = np.asarray(counts)
-        if runs.ndim != 1 or (runs.size and runs.dtype.kind not in "iu"):
-            raise ValueError("counts must be a string or a list of ints")
-        return runs.astype(np.int64)
-    coded = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
-    digits = np.frombuffer(coded, dtype=np.uint8).astype(np.int64) - 48
-    if ((digits < 0) | (digits > 63)).any() or (len(digits) and digits[-1] & 32):
-        raise ValueError("counts is not a run-length string")
-    if not len(digits):
-        return np.zeros(0, dtype=np.int64)
-    last = (digits & 32) == 0
-    first = np.flatnonzero(np.concatenate([[True], last[:-1]]))
-    place = np.arange(len(digits)) - np.repeat(first, np.diff(first, append=len(digits)))
-    if place.max() > 11:
-        raise ValueError("counts holds a number over 60 bits")
-    values = np.add.reduceat((digits & 31) << (5 * place), first)
-    values -= np.where(digits[last] & 16, np.int64(1) << (5 * (place[last] + 1)), 0)
-    values[1::2] = np.cumsum(values[1::2])
-    values[2::2] = np.cumsum(values[2::2])
-    return values
-
-
-def _write_counts(runs: npt.NDArray[np.int64]) -> str:
-    """COCO's string of run lengths, the inverse of `_read_counts`."""
-    values = runs.copy()
-    values[3:] -= runs[1:-2]
-    digits = []
-    for value in values.tolist():
-        while True:
-            digit, value = value & 31, value >> 5
-            if value == (-1 if digit & 16 else 0):
-                digits.append(digit + 48)
-                break
-            digits.append(digit + 80)
-    return bytes(digits).decode("ascii")
+def _checked_counts(counts: Any) -> str | bytes | npt.NDArray[np.int64]:
+    if isinstance(counts, (str, bytes)):
+        return counts
+    runs = np.asarray(counts)
+    if runs.ndim != 1 or (runs.size and runs.dtype.kind not in "iu"):
+        raise ValueError("counts must be a string or a list of ints")
+    return np.ascontiguousarray(runs, np.int64)

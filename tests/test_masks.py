@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import pickle
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pycocotools import mask as coco
 
 from pyifcn.masks import Masks
 
-SIZES = [(1, 1), (7, 5), (16, 63), (17, 64), (9, 65), (40, 130), (3, 200)]
+SIZES = [
+    (1, 1),
+    (7, 5),
+    (16, 63),
+    (17, 64),
+    (9, 65),
+    (5, 127),
+    (6, 128),
+    (7, 129),
+    (40, 130),
+    (3, 700),
+]
+
+
+def images():
+    """Dense masks whose pixels come in runs, so that whole columns and words are filled."""
+
+    def build(height, width, runs, start):
+        pixels = np.repeat(np.arange(len(runs)) % 2 == start, runs)
+        return np.resize(pixels, (2, height, width))
+
+    side, runs = st.integers(1, 140), st.lists(st.integers(1, 400), min_size=1, max_size=40)
+    return st.builds(build, side, side, runs, st.integers(0, 1))
+
+
+def coco_rle(dense):
+    codes = [coco.encode(np.asfortranarray(mask)) for mask in dense.view(np.uint8)]
+    return [{"size": c["size"], "counts": c["counts"].decode()} for c in codes]
 
 
 def random_dense(rng, count, size):
@@ -35,7 +66,7 @@ def reference_iou(a, b, kind):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_dense_round_trip(size):
+def test_dense_round_trip(target, size):
     dense = random_dense(np.random.default_rng(0), 16, size)
     masks = Masks.from_dense(dense)
     assert np.array_equal(masks.to_dense(), dense)
@@ -49,14 +80,81 @@ def test_dense_round_trip(size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_rle_equals_pycocotools(size):
+def test_rle_equals_pycocotools(target, size):
     dense = random_dense(np.random.default_rng(1), 24, size)
     masks = Masks.from_dense(dense)
-    theirs = [coco.encode(np.asfortranarray(mask)) for mask in dense.view(np.uint8)]
-    expected = [{"size": list(size), "counts": rle["counts"].decode()} for rle in theirs]
+    expected = coco_rle(dense)
     assert masks.to_rle() == expected
     assert Masks.from_rle(expected) == masks
-    assert Masks.from_rle(theirs) == masks
+    assert Masks.from_rle([r | {"counts": r["counts"].encode()} for r in expected]) == masks
+
+
+@settings(max_examples=100, deadline=None)
+@given(images())
+def test_any_image(dense):
+    masks = Masks.from_dense(dense)
+    assert np.array_equal(masks.to_dense(), dense)
+    assert np.array_equal(masks.area, dense.sum((1, 2)))
+    assert masks.to_rle() == coco_rle(dense)
+    assert Masks.from_rle(masks.to_rle()) == masks
+    assert Masks(masks.size, masks.boxes, masks.offsets, masks.words) == masks
+    assert np.array_equal(masks.iou(masks), reference_iou(dense, dense, "iou"))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.text(max_size=12)
+    | st.binary(max_size=12)
+    | st.text("0123456789:;<=>?@ABCNOPQnop", max_size=12)
+    | st.lists(st.integers(-3, 40), max_size=6)
+)
+def test_any_code_is_read_or_refused(counts):
+    try:
+        masks = Masks.from_rle([{"size": [5, 7], "counts": counts}])
+    except ValueError as error:
+        if not str(error).startswith("rles[0] is malformed"):
+            raise
+        return
+    (again,) = masks.to_rle()
+    assert Masks.from_rle([again]) == masks
+    if isinstance(counts, list):
+        pixels = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+        assert np.array_equal(masks.to_dense()[0].T.ravel(), pixels)
+
+
+def test_a_code_of_a_huge_image_costs_little():
+    masks = Masks.from_rle([{"size": [60000, 70000], "counts": [4_000_000_000, 5, 199_999_995]}])
+    assert masks.area.tolist() == [5]
+    assert masks.words.size == 5
+    assert Masks.from_rle(masks.to_rle()) == masks
+
+
+def read_json(path):
+    if not path.is_file():
+        pytest.skip(
+            f"../shared/data/{path.parent.name} is missing: real data is not in the repository"
+        )
+    return json.loads(
+        gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_text()
+    )
+
+
+@pytest.mark.parametrize("name", ["nuclei", "coco_results"])
+def test_real_masks(shared_data, name):
+    if name == "nuclei":
+        records = read_json(shared_data / name / "instances_val.json")["annotations"]
+    else:
+        records = read_json(shared_data / name / "setA_yolact_resnet101_conv4.segm.json.gz")
+    rles = {}
+    for record in records:
+        rles.setdefault(record["image_id"], []).append(record["segmentation"])
+    for codes in rles.values():
+        masks = Masks.from_rle(codes)
+        assert masks.to_rle() == codes
+        assert np.array_equal(masks.area, coco.area(codes))
+        crowd = np.zeros(len(codes), np.uint8)
+        assert np.array_equal(masks.iou(masks), coco.iou(codes, codes, crowd))
+        assert np.array_equal(masks.iou(masks, kind="iof"), coco.iou(codes, codes, crowd + 1))
 
 
 def test_uncompressed_rle():
@@ -66,14 +164,14 @@ def test_uncompressed_rle():
 
 @pytest.mark.parametrize("kind", ["iou", "iof", "iomin"])
 @pytest.mark.parametrize("size", SIZES)
-def test_iou(size, kind):
+def test_iou(target, size, kind):
     rng = np.random.default_rng(2)
     a, b = random_dense(rng, 16, size), random_dense(rng, 9, size)
     got = Masks.from_dense(a).iou(Masks.from_dense(b), kind=kind)
     assert np.array_equal(got, reference_iou(a, b, kind))
 
 
-def test_nms():
+def test_nms(target):
     rng = np.random.default_rng(3)
     dense = random_dense(rng, 40, (20, 70))
     scores = rng.integers(0, 8, 40) / 8
@@ -87,7 +185,7 @@ def test_nms():
     assert got.tolist() == keep
 
 
-def test_crops_are_cut_and_tightened():
+def test_crops_are_cut_and_tightened(target):
     rng = np.random.default_rng(4)
     size, crops, boxes, dense = (30, 80), [], [], []
     for _ in range(60):
@@ -143,25 +241,90 @@ def test_empty():
         assert masks.to_rle() == []
 
 
+def test_arrays_are_checked_and_then_kept_from_writing():
+    good = Masks.from_dense(np.ones((2, 3, 4), bool))
+    boxes, offsets, words = good.boxes.copy(), good.offsets.copy(), good.words.copy()
+    assert Masks((3, 4), boxes, offsets, words) == good
+    with pytest.raises(ValueError, match="read-only"):
+        good.boxes[0, 0] = 7
+
+    def refuse(message, error=ValueError, size=(3, 4), **change):
+        with pytest.raises(error, match=message):
+            Masks(size, **({"boxes": boxes, "offsets": offsets, "words": words} | change))
+
+    refuse("boxes must be a int32 array", TypeError, boxes=boxes.astype(np.int64))
+    refuse(r"boxes has shape \(2, 3\)", boxes=boxes[:, :3])
+    refuse(r"boxes\[0\] is \[0, 0, 4, 3\], not a box inside the image", size=(2, 4))
+    backward = np.array([boxes[0], [0, 0, 4, -3]], np.int32)
+    refuse(r"boxes\[1\] is \[0, 0, 4, -3\], not a box", boxes=backward)
+    refuse("size must be", TypeError, size=(3,))
+    refuse("offsets has 2 elements, expected 3 for 2 boxes", offsets=offsets[:2])
+    refuse(
+        r"offsets\[1\] is 4 and words has 6 elements, expected 3",
+        offsets=offsets + np.array([0, 1, 0]),
+    )
+    refuse("offsets ends with 7", offsets=offsets + np.array([0, 0, 1]))
+    refuse("words has 5", words=words[:5])
+    refuse("words has 7", words=np.append(words, words[:1]))
+    for wrong in (words & np.uint64(7), words | np.uint64(16), words * (np.arange(6) > 0)):
+        refuse(r"boxes\[0\] .* not the tight box", words=wrong.astype(np.uint64))
+
+
 def test_bad_input():
     good = Masks.from_dense(np.ones((2, 3, 4), bool))
     with pytest.raises(TypeError, match="array must be bool or uint8"):
         Masks.from_dense(np.ones((2, 3), bool))
-    with pytest.raises(TypeError, match="boxes must be a int32 array"):
-        Masks((3, 4), good.boxes.astype(np.int64), good.offsets, good.words)
-    with pytest.raises(ValueError, match="not a box inside the image"):
-        Masks((2, 4), good.boxes, good.offsets, good.words)
-    with pytest.raises(ValueError, match="words must have 6"):
-        Masks((3, 4), good.boxes, good.offsets, good.words[:5])
-    with pytest.raises(ValueError, match="sum to 5, not 2"):
-        Masks.from_rle([{"size": [2, 3], "counts": [5]}])
-    with pytest.raises(ValueError, match=r"rles\[0\] is malformed: no 'counts'"):
-        Masks.from_rle([{"size": [2, 3]}])
-    with pytest.raises(ValueError, match="not a run-length string"):
-        Masks.from_rle([{"size": [2, 3], "counts": "\x00"}])
+    with pytest.raises(TypeError, match="array must be bool or uint8"):
+        Masks.from_dense(np.ones((2, 3, 4)))
+    with pytest.raises(TypeError, match=r"crops\[1\] must be bool"):
+        Masks.from_crops([np.ones((2, 2), bool), [[True]]], np.zeros((2, 2), int), (4, 4))
+    with pytest.raises(ValueError, match="boxes has 1 rows for 2 crops"):
+        Masks.from_crops([np.ones((2, 2), bool)] * 2, np.zeros((1, 2), int), (4, 4))
+    with pytest.raises(TypeError, match="boxes must be int"):
+        Masks.from_crops([np.ones((2, 2), bool)], np.zeros((1, 2)), (4, 4))
+    with pytest.raises(ValueError, match="size must be given"):
+        Masks.from_rle([])
     with pytest.raises(ValueError, match="differ in size"):
         good.iou(Masks.from_dense(np.ones((1, 4, 4), bool)))
-    with pytest.raises(ValueError, match="kind must be"):
+    with pytest.raises(ValueError, match="kind is 'giou', expected 'iou', 'iof' or 'iomin'"):
         good.iou(good, kind="giou")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="scores must have shape"):
         good.nms(np.zeros(3), 0.5)
+    with pytest.raises(ValueError, match="iou_threshold is nan"):
+        good.nms(np.zeros(2), np.nan)
+    with pytest.raises(IndexError):
+        good.crop(2)
+    with pytest.raises(ValueError, match="masks must not be empty"):
+        Masks.cat([])
+
+
+@pytest.mark.parametrize(
+    ("rle", "message"),
+    [
+        ({"size": [2, 3]}, "no 'counts'"),
+        ({"size": [3, 2], "counts": "06"}, r"size is \[3, 2\], not \[2, 3\]"),
+        ({"size": [2, 3], "counts": [5]}, "counts sum to 5, not 2"),
+        ({"size": [2, 3], "counts": [5, 2]}, "counts sum to 7 or more, not 2"),
+        ({"size": [2, 3], "counts": [7, -1]}, "counts sum to 7 or more, not 2"),
+        ({"size": [2, 3], "counts": [-1, 7]}, "a negative run"),
+        ({"size": [2, 3], "counts": [1.5]}, "counts must be a string or a list of ints"),
+        ({"size": [2, 3], "counts": None}, "counts must be a string or a list of ints"),
+        ({"size": [2, 3], "counts": "\x00"}, "counts is not a run-length string"),
+        ({"size": [2, 3], "counts": "\udc80"}, "counts is not a run-length string"),
+        ({"size": [2, 3], "counts": b"\xff"}, "counts is not a run-length string"),
+        ({"size": [2, 3], "counts": "P"}, "counts is not a run-length string"),
+        ({"size": [2, 3], "counts": "oooooooooo0"}, "counts holds a number over 40 bits"),
+        ({"size": [2, 3], "counts": "O"}, "a negative run"),
+        ({"size": [2, 3], "counts": "111O"}, "counts sum to 3, not 2"),
+        ({"size": [2, 3], "counts": "011N"}, "a negative run"),
+        ({"size": [2, 3], "counts": ""}, "counts sum to 0, not 2"),
+    ],
+)
+def test_malformed_codes(rle, message):
+    with pytest.raises(ValueError, match=rf"rles\[1\] is malformed: {message}"):
+        Masks.from_rle([{"size": [2, 3], "counts": "6"}, rle])
+
+
+def test_codes_of_too_many_pixels():
+    with pytest.raises(ValueError, match="size is 65536 x 65536, expected at most"):
+        Masks.from_rle([{"size": [65536, 65536], "counts": [0, 2**32]}])

@@ -7,6 +7,8 @@ namespace pyifcn {
 
 void register_assemble(pybind11::module_& module);
 void register_nms(pybind11::module_& module);
+void register_masks(pybind11::module_& module);
+void register_rle(pybind11::module_& module);
 void register_propose(pybind11::module_& module);
 
 }  // namespace pyifcn

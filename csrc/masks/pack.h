@@ -1,4 +1,4 @@
-// 64 bytes to 64 bits, for kernels.
+// 64 bytes to 64 bits and back, for kernels.
 #pragma once
 
 #include "core/simd.h"
@@ -20,6 +20,15 @@ PYIFCN_INLINE uint64_t pack64(const uint8_t* bytes) {
   uint64_t word = 0;
   for (int i = 0; i < 64; ++i) word |= uint64_t(bytes[i] != 0) << i;
   return word;
+#endif
+}
+
+// Bit i as a byte of 0 or 1.
+PYIFCN_INLINE void unpack64(uint64_t word, uint8_t* bytes) {
+#if defined(PYIFCN_KERNEL_IS_avx512)
+  _mm512_storeu_si512(bytes, _mm512_maskz_set1_epi8(word, 1));
+#else
+  for (int i = 0; i < 64; ++i) bytes[i] = uint8_t(word >> i & 1);
 #endif
 }
 

@@ -32,8 +32,7 @@ PackedMask tighten(const uint64_t* words, int64_t rows, int64_t across, int64_t 
   return mask;
 }
 
-pybind11::tuple to_arrays(const std::vector<PackedMask>& masks) {
-  namespace py = pybind11;
+py::tuple to_arrays(const std::vector<PackedMask>& masks) {
   const auto count = py::ssize_t(masks.size());
   py::array_t<int32_t> boxes({count, py::ssize_t(4)});
   py::array_t<int64_t> offsets(count + 1);
