@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -120,6 +121,26 @@ def test_info(run):
     assert pyifcn.current_target() in out
     assert torch.__version__ in out
     assert "threads" in out
+
+
+def test_demo_finds_most_nuclei_and_writes_its_pictures(run, tmp_path):
+    status, out, err = run("demo", "--output", "demo", "--seed", 2)
+    assert (status, err) == (0, "")
+    found, total = map(int, re.match(r"found (\d+) of (\d+) nuclei", out).groups())
+    assert found > 0.9 * total
+    for stage in ("AR@1000", "score maps", "proposals", "instances"):
+        assert stage in out
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == [
+        "input.png",
+        "overlay.png",
+        "proposals.json",
+        "score_maps.png",
+    ]
+    records = json.loads((tmp_path / "demo/proposals.json").read_text())
+    assert records[0]["image_id"] == "input"
+    with Image.open(tmp_path / "demo/overlay.png") as picture:
+        assert picture.size == (1024, 768)
+    assert "demo" in refused(run("demo", "--output", "demo/input.png"))
 
 
 def test_propose_writes_coco_results_and_overlays(run, network, tmp_path):
@@ -252,6 +273,20 @@ def test_evaluate_refuses_bad_input(run, network, tmp_path):
         (["--images", ".", "--annotations", "truth.json", "--where", "x=1"], "no such images"),
     ]:
         assert expected in refused(run("evaluate", *arguments))
+
+
+def test_train_then_propose_and_evaluate(run, tmp_path):
+    write_annotations(tmp_path / "truth.json", write_images(tmp_path / "images"))
+    data = ["--images", "images", "--annotations", "truth.json"]
+    small = ["--steps", 2, "--batch", 1, "--crop", 64, "--crop-fill", "0.3,0.6"]
+    small += ["--precision", "float32", "--no-cache"]
+    status, out, err = run("train", *data, "--output", "run", *small)
+    assert (status, err) == (0, "")
+    assert out == "trained 2 steps: run/weights.safetensors\n"
+    weights = ["--weights", "run/weights.safetensors"]
+    assert run("propose", "images", *weights, "--score-threshold", 0, "--overlay", "o")[0] == 0
+    assert json.loads(run("evaluate", *data, *weights, "--json")[1])["images"] == 2
+    assert run("train", *data, "--output", "more", *weights, *small, "--steps", 1)[0] == 0
 
 
 def test_train_refuses_bad_input(run, tmp_path):
