@@ -9,7 +9,8 @@
 namespace pyifcn {
 namespace {
 
-constexpr int64_t kListBoxes = 256;  // so few are compared all with all sooner than a tree is built
+constexpr int64_t kListBoxes = 400;  // so few are compared all with all sooner than a tree is built
+constexpr int64_t kTopBlocks = 4;    // as many are looked at one by one sooner than a level is put above them
 constexpr int kBlock = BoxBlock<float>::kSize;
 
 // An unsigned integer that rises as the score falls.
@@ -46,18 +47,19 @@ constexpr auto kSpread = [] {
 }();
 
 // One coordinate's range, cut into 256 steps. Halves, so that no difference overflows.
+template <class E>
 struct Steps {
-  double low = std::numeric_limits<double>::infinity(), high = -low, scale = 0;
+  E low = std::numeric_limits<E>::infinity(), high = -low, scale = 0;
 
-  void widen(double value) {
+  void widen(E value) {
     low = std::min(low, value / 2);
     high = std::max(high, value / 2);
   }
   void cut() {
     scale = 256 / (high - low);
-    if (!(scale <= std::numeric_limits<double>::max())) scale = 0;
+    if (!(scale <= std::numeric_limits<E>::max())) scale = 0;
   }
-  uint32_t operator()(double value) const {
+  uint32_t operator()(E value) const {
     return kSpread[size_t(std::min(255, int((value / 2 - low) * scale)))];
   }
 };
@@ -76,10 +78,36 @@ std::vector<uint32_t> order_by_score(const E* scores, int64_t count) {
 }
 
 template <class E>
-Suppressor<E>::Suppressor(double threshold)
+Suppressor<E>::Suppressor(double threshold, int64_t most_boxes)
     : threshold_(threshold),
       in_list_(dispatch([]<Target T>() { return &nms_in_list<T, E>; })),
-      in_tree_(dispatch([]<Target T>() { return &nms_in_tree<T, E>; })) {}
+      in_tree_(dispatch([]<Target T>() { return &nms_in_tree<T, E>; })),
+      memory_(new std::byte[lay_out(nullptr, most_boxes)]) {
+  lay_out(memory_.get(), most_boxes);
+}
+
+// Points into `memory` for the arrays that so many boxes need, and returns its size.
+template <class E>
+size_t Suppressor<E>::lay_out(std::byte* memory, int64_t boxes) {
+  constexpr size_t kLine = 64;  // of the cache: a vector never straddles two
+  const auto address = reinterpret_cast<uintptr_t>(memory);
+  size_t size = (kLine - address % kLine) % kLine;
+  const auto take = [&]<class T>(T*& array, int64_t count) {
+    array = reinterpret_cast<T*>(memory + size);
+    size += (size_t(count) * sizeof(T) + kLine - 1) / kLine * kLine;
+  };
+  const int64_t leaves = boxes / kBlock + 1, inner = leaves / (kBlock - 1) + NmsJob<E>::kMaxLevels;
+  take(boxes_, boxes);
+  take(places_, boxes);
+  take(scratch_, boxes);
+  take(slots_, boxes);
+  take(leaves_, leaves);
+  take(bounds_, inner);
+  take(alive_, leaves + inner);
+  take(frontiers_[0], leaves + kBlock);
+  take(frontiers_[1], leaves + kBlock);
+  return size + kLine;
+}
 
 template <class E>
 void Suppressor<E>::run(const E* boxes, const uint32_t* order, int64_t count, uint8_t* keep) {
@@ -87,9 +115,7 @@ void Suppressor<E>::run(const E* boxes, const uint32_t* order, int64_t count, ui
     std::fill_n(keep, count, uint8_t(1));
     return;
   }
-  boxes_.resize(size_t(count));
-  for (int64_t i = 0; i < count; ++i)
-    std::memcpy(&boxes_[size_t(i)], boxes + 4 * int64_t(order[i]), sizeof(Box));
+  for (int64_t i = 0; i < count; ++i) std::memcpy(&boxes_[i], boxes + 4 * int64_t(order[i]), sizeof(Box));
   if (threshold_ < 0 || count <= kListBoxes)
     run_in_list(count, keep);
   else
@@ -98,41 +124,25 @@ void Suppressor<E>::run(const E* boxes, const uint32_t* order, int64_t count, ui
 
 template <class E>
 void Suppressor<E>::run_in_list(int64_t count, uint8_t* keep) {
-  places_.resize(size_t(count));
-  for (int64_t i = 0; i < count; ++i) places_[size_t(i)].index = uint32_t(i);
-  fill_leaves(count);
-  NmsJob<E> job{};
+  for (int64_t i = 0; i < count; ++i) places_[i].index = uint32_t(i);
+  NmsJob<E> job = fill_leaves(count);
   job.count = count;
-  job.threshold = round_down<E>(threshold_);
-  job.leaves = leaves_.data();
-  job.leaf_count = int64_t(leaves_.size());
-  job.levels = 1;
-  job.alive[0] = alive_.data();
   job.keep = keep;
   in_list_(job);
 }
 
 template <class E>
 void Suppressor<E>::run_in_tree(int64_t count, uint8_t* keep) {
-  slots_.assign(size_t(count), NmsJob<E>::kNoSlot);
-  places_.clear();
-  for (int64_t i = 0; i < count; ++i)
-    if (can_overlap<E>(boxes_[size_t(i)])) places_.push_back({0, uint32_t(i)});
-  const int64_t placed = int64_t(places_.size());
-  scratch_.resize(size_t(placed));
+  int64_t placed = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    slots_[i] = NmsJob<E>::kNoSlot;
+    if (can_overlap<E>(boxes_[i])) places_[placed++].index = uint32_t(i);
+  }
   arrange(0, placed);
-  for (int64_t i = 0; i < placed; ++i) slots_[places_[size_t(i)].index] = uint32_t(i);
-  fill_leaves(placed);
-  NmsJob<E> job{};
-  job.count = count;
-  job.slots = slots_.data();
-  job.threshold = round_down<E>(threshold_);
-  job.leaves = leaves_.data();
-  job.leaf_count = int64_t(leaves_.size());
+  for (int64_t i = 0; i < placed; ++i) slots_[places_[i].index] = uint32_t(i);
+  NmsJob<E> job = fill_leaves(placed);
   fill_bounds(job);
-  frontiers_.resize(2 * leaves_.size());
-  job.frontiers[0] = frontiers_.data();
-  job.frontiers[1] = frontiers_.data() + leaves_.size();
+  job.count = count;
   job.keep = keep;
   in_tree_(job);
 }
@@ -143,74 +153,79 @@ void Suppressor<E>::run_in_tree(int64_t count, uint8_t* keep) {
 template <class E>
 void Suppressor<E>::arrange(int64_t begin, int64_t end) {
   if (end - begin <= kBlock) return;
-  Steps x1, y1, x2, y2;
+  Steps<E> x1, y1, x2, y2;
   for (int64_t i = begin; i < end; ++i) {
-    const Box& box = boxes_[places_[size_t(i)].index];
+    const Box& box = boxes_[places_[i].index];
     x1.widen(box.x1), y1.widen(box.y1), x2.widen(box.x2), y2.widen(box.y2);
   }
-  for (Steps* steps : {&x1, &y1, &x2, &y2}) steps->cut();
+  for (Steps<E>* steps : {&x1, &y1, &x2, &y2}) steps->cut();
   for (int64_t i = begin; i < end; ++i) {
-    const Box& box = boxes_[places_[size_t(i)].index];
-    places_[size_t(i)].key = x1(box.x1) << 3 | y1(box.y1) << 2 | x2(box.x2) << 1 | y2(box.y2);
+    const Box& box = boxes_[places_[i].index];
+    places_[i].key = x1(box.x1) << 3 | y1(box.y1) << 2 | x2(box.x2) << 1 | y2(box.y2);
   }
-  sort_by_key(places_.data() + begin, scratch_.data() + begin, end - begin);
+  sort_by_key(places_ + begin, scratch_ + begin, end - begin);
   for (int64_t i = begin; i < end;) {
     int64_t next = i + 1;
-    while (next < end && places_[size_t(next)].key == places_[size_t(i)].key) ++next;
+    while (next < end && places_[next].key == places_[i].key) ++next;
     if (next - i < end - begin) arrange(i, next);
     i = next;
   }
 }
 
+// Puts the boxes into blocks in the order of their places.
 template <class E>
-void Suppressor<E>::fill_leaves(int64_t count) {
-  leaves_.resize(size_t((count + kBlock - 1) / kBlock));
-  alive_.assign(leaves_.size(), 0xffff);
+NmsJob<E> Suppressor<E>::fill_leaves(int64_t count) {
+  NmsJob<E> job{};
+  job.slots = slots_;
+  job.threshold = round_down<E>(threshold_);
+  job.leaves = leaves_;
+  job.leaf_count = (count + kBlock - 1) / kBlock;
+  job.alive[0] = alive_;
+  job.frontiers[0] = frontiers_[0];
+  job.frontiers[1] = frontiers_[1];
+  job.levels = 1;
+  std::fill_n(alive_, job.leaf_count, uint16_t(0xffff));
+  if (count % kBlock != 0) alive_[job.leaf_count - 1] = uint16_t((1u << count % kBlock) - 1);
   for (int64_t i = 0; i < count; ++i) {
-    BoxBlock<E>& leaf = leaves_[size_t(i / kBlock)];
+    BoxBlock<E>& leaf = leaves_[i / kBlock];
     const auto lane = i % kBlock;
-    const Box& box = boxes_[places_[size_t(i)].index];
+    const Box& box = boxes_[places_[i].index];
     leaf.x1[lane] = box.x1;
     leaf.y1[lane] = box.y1;
     leaf.x2[lane] = box.x2;
     leaf.y2[lane] = box.y2;
     leaf.area[lane] = (box.x2 - box.x1) * (box.y2 - box.y1);
   }
-  if (count % kBlock != 0) alive_.back() = uint16_t((1u << count % kBlock) - 1);
+  return job;
 }
 
+// Builds the levels above the leaves.
 template <class E>
 void Suppressor<E>::fill_bounds(NmsJob<E>& job) {
-  int64_t inner = 0;
-  job.levels = 1;
-  for (int64_t blocks = job.leaf_count; blocks > 1; ++job.levels)
-    inner += blocks = (blocks + kBlock - 1) / kBlock;
-  bounds_.resize(size_t(inner));
-  alive_.resize(leaves_.size() + size_t(inner), 0);
-  job.alive[0] = alive_.data();
-  BoundsBlock<E>* next = bounds_.data();
-  int64_t below_count = job.leaf_count;
-  for (int level = 1; level < job.levels; ++level) {
-    const int64_t blocks = (below_count + kBlock - 1) / kBlock;
+  job.top_blocks = job.leaf_count;
+  BoundsBlock<E>* next = bounds_;
+  for (; job.top_blocks > kTopBlocks; ++job.levels) {
+    const int level = job.levels;
+    const int64_t below = job.top_blocks;
+    job.top_blocks = (below + kBlock - 1) / kBlock;
     job.bounds[level] = next;
-    job.alive[level] = job.alive[level - 1] + below_count;
-    next += blocks;
-    for (int64_t i = 0; i < below_count; ++i) {
+    job.alive[level] = job.alive[level - 1] + below;
+    next += job.top_blocks;
+    std::fill_n(job.alive[level], job.top_blocks, uint16_t(0));
+    for (int64_t i = 0; i < below; ++i) {
+      const BoxBlock<E>& from = level == 1 ? job.leaves[i] : job.bounds[level - 1][i];
+      const E* most_area = level == 1 ? from.area : job.bounds[level - 1][i].most_area;
+      const int size = 32 - __builtin_clz(job.alive[level - 1][i]);
       BoundsBlock<E>& into = job.bounds[level][i / kBlock];
       const auto entry = i % kBlock;
-      const uint32_t lanes = job.alive[level - 1][i];
-      const BoxBlock<E>& from = level == 1 ? job.leaves[i] : job.bounds[level - 1][i];
-      const E* most = level == 1 ? from.area : job.bounds[level - 1][i].most_area;
-      const auto last = 31 - __builtin_clz(lanes);
-      into.x1[entry] = *std::min_element(from.x1, from.x1 + last + 1);
-      into.y1[entry] = *std::min_element(from.y1, from.y1 + last + 1);
-      into.x2[entry] = *std::max_element(from.x2, from.x2 + last + 1);
-      into.y2[entry] = *std::max_element(from.y2, from.y2 + last + 1);
-      into.area[entry] = *std::min_element(from.area, from.area + last + 1);
-      into.most_area[entry] = *std::max_element(most, most + last + 1);
+      into.x1[entry] = *std::min_element(from.x1, from.x1 + size);
+      into.y1[entry] = *std::min_element(from.y1, from.y1 + size);
+      into.x2[entry] = *std::max_element(from.x2, from.x2 + size);
+      into.y2[entry] = *std::max_element(from.y2, from.y2 + size);
+      into.area[entry] = *std::min_element(from.area, from.area + size);
+      into.most_area[entry] = *std::max_element(most_area, most_area + size);
       job.alive[level][i / kBlock] |= uint16_t(1u << entry);
     }
-    below_count = blocks;
   }
 }
 

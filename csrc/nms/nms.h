@@ -29,11 +29,12 @@ struct NmsJob {
   const uint32_t* slots;  // of each box: 16 leaf + lane; kNoSlot for one that suppresses and fears none
   E threshold;            // the largest E not above the threshold: decides an IoU in E as the double would
   BoxBlock<E>* leaves;
-  BoundsBlock<E>* bounds[kMaxLevels];  // [level], from 1 up; the last level has one block
+  BoundsBlock<E>* bounds[kMaxLevels];  // [level], from 1 up
   uint16_t* alive[kMaxLevels];  // [level], for each block: the lanes that are neither kept nor gone yet
   int64_t leaf_count;
+  int64_t top_blocks;      // on the highest level, few
   int levels;              // 1: leaves alone
-  uint32_t* frontiers[2];  // each with room for a number for each leaf
+  uint32_t* frontiers[2];  // each with room for a number for each leaf and sixteen more
   uint8_t* keep;           // out: 1 for each box that is kept
 };
 

@@ -51,7 +51,7 @@ template <class E>
 int64_t run(const E* boxes, const E* scores, int64_t count, double threshold, int64_t* out) {
   const std::vector<uint32_t> order = order_by_score(scores, count);
   std::vector<uint8_t> keep(static_cast<size_t>(count));
-  Suppressor<E>(threshold).run(boxes, order.data(), count, keep.data());
+  Suppressor<E>(threshold, count).run(boxes, order.data(), count, keep.data());
   return write_kept(order, keep, out);
 }
 
@@ -67,30 +67,43 @@ int64_t run_moved(const E* boxes, const E* scores, const int64_t* idxs, int64_t 
   return run(moved.data(), scores, count, threshold, out);
 }
 
+// The boxes by category, those of each by falling score, and where each category starts and the last ends.
+struct Groups {
+  std::vector<Keyed<uint64_t>> places;  // key: the category; index: a place in the order by score
+  std::vector<int64_t> starts;
+
+  Groups(const int64_t* idxs, const std::vector<uint32_t>& order) : places(order.size()) {
+    std::vector<Keyed<uint64_t>> scratch(order.size());
+    for (size_t i = 0; i < order.size(); ++i) places[i] = {uint64_t(idxs[order[i]]), uint32_t(i)};
+    sort_by_key(places.data(), scratch.data(), int64_t(order.size()));
+    for (size_t i = 0; i < order.size(); ++i)
+      if (i == 0 || places[i].key != places[i - 1].key) starts.push_back(int64_t(i));
+    starts.push_back(int64_t(order.size()));
+  }
+};
+
 template <class E>
 int64_t run_by_category(const E* boxes, const E* scores, const int64_t* idxs, int64_t count, double threshold,
                         int64_t* out, int threads) {
   const std::vector<uint32_t> order = order_by_score(scores, count);
-  std::vector<Keyed<uint64_t>> items(order.size()), scratch(order.size());
-  for (size_t i = 0; i < order.size(); ++i) items[i] = {uint64_t(idxs[order[i]]), uint32_t(i)};
-  sort_by_key(items.data(), scratch.data(), count);
-  std::vector<uint32_t> grouped(order.size());
-  std::vector<int64_t> starts;
-  for (size_t i = 0; i < items.size(); ++i) {
-    grouped[i] = order[items[i].index];
-    if (i == 0 || items[i].key != items[i - 1].key) starts.push_back(int64_t(i));
-  }
-  starts.push_back(count);
-  std::vector<uint8_t> kept(order.size()), keep(order.size());
-  const int64_t groups = int64_t(starts.size()) - 1;
-  parallel_for(groups, groups * kGrain / count, threads, [&](int64_t begin, int64_t end) {
-    Suppressor<E> suppressor(threshold);
+  const Groups groups(idxs, order);
+  std::vector<uint8_t> keep(order.size());
+  const int64_t group_count = int64_t(groups.starts.size()) - 1;
+  parallel_for(group_count, group_count * kGrain / count, threads, [&](int64_t begin, int64_t end) {
+    int64_t most = 0;
+    for (int64_t g = begin; g < end; ++g)
+      most = std::max(most, groups.starts[size_t(g) + 1] - groups.starts[size_t(g)]);
+    Suppressor<E> suppressor(threshold, most);
+    std::vector<uint32_t> members(static_cast<size_t>(most));
+    std::vector<uint8_t> kept(static_cast<size_t>(most));
     for (int64_t g = begin; g < end; ++g) {
-      const int64_t start = starts[size_t(g)];
-      suppressor.run(boxes, grouped.data() + start, starts[size_t(g) + 1] - start, kept.data() + start);
+      const int64_t start = groups.starts[size_t(g)], size = groups.starts[size_t(g) + 1] - start;
+      const auto* places = groups.places.data() + start;
+      for (int64_t i = 0; i < size; ++i) members[size_t(i)] = order[places[i].index];
+      suppressor.run(boxes, members.data(), size, kept.data());
+      for (int64_t i = 0; i < size; ++i) keep[places[i].index] = kept[size_t(i)];
     }
   });
-  for (size_t i = 0; i < items.size(); ++i) keep[items[i].index] = kept[i];
   return write_kept(order, keep, out);
 }
 

@@ -1,7 +1,9 @@
 // Greedy non-maximum suppression around the kernels: the order by score, the tree, the memory.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "nms/nms.h"
@@ -14,12 +16,11 @@ namespace pyifcn {
 template <class E>
 std::vector<uint32_t> order_by_score(const E* scores, int64_t count);
 
-// Suppresses again and again with one threshold, not NaN, on one thread. Its memory is linear in the largest
-// number of boxes that it has met.
+// Suppresses again and again with one threshold, not NaN, on one thread.
 template <class E>
 class Suppressor {
 public:
-  explicit Suppressor(double threshold);
+  Suppressor(double threshold, int64_t most_boxes);
 
   // Writes keep[i] = 1 where the box order[i] of `boxes`, rows of x1, y1, x2, y2, is kept, else 0. `order` is
   // by falling score.
@@ -30,21 +31,25 @@ private:
     E x1, y1, x2, y2;
   };
 
+  size_t lay_out(std::byte* memory, int64_t boxes);
   void run_in_list(int64_t count, uint8_t* keep);
   void run_in_tree(int64_t count, uint8_t* keep);
   void arrange(int64_t begin, int64_t end);
-  void fill_leaves(int64_t count);
+  NmsJob<E> fill_leaves(int64_t count);
   void fill_bounds(NmsJob<E>& job);
 
   const double threshold_;
-  std::vector<Box> boxes_;  // by falling score
-  std::vector<Keyed<uint32_t>> places_, scratch_;
-  std::vector<uint32_t> slots_, frontiers_;
-  std::vector<BoxBlock<E>> leaves_;
-  std::vector<BoundsBlock<E>> bounds_;
-  std::vector<uint16_t> alive_;
-  void (*in_list_)(const NmsJob<E>&);
-  void (*in_tree_)(const NmsJob<E>&);
+  void (*const in_list_)(const NmsJob<E>&);
+  void (*const in_tree_)(const NmsJob<E>&);
+
+  // All of it lies in one piece, which the system's allocator gives again to the next call.
+  std::unique_ptr<std::byte[]> memory_;
+  Box* boxes_;  // by falling score
+  Keyed<uint32_t>*places_, *scratch_;
+  uint32_t *slots_, *frontiers_[2];
+  BoxBlock<E>* leaves_;
+  BoundsBlock<E>* bounds_;
+  uint16_t* alive_;
 };
 
 }  // namespace pyifcn
