@@ -40,8 +40,13 @@ def runs_directly(*values: Any) -> bool:
         return False
     if torch._C._len_torch_dispatch_stack():
         return False
-    plain = all(type(value) in (torch.Tensor, torch.nn.Parameter) for value in values)
-    return plain and not (torch.is_grad_enabled() and any(value.requires_grad for value in values))
+    recording = torch.is_grad_enabled()
+    for value in values:
+        if type(value) not in (torch.Tensor, torch.nn.Parameter):
+            return False
+        if recording and value.requires_grad:
+            return False
+    return True
 
 
 def contiguous(value: Any, name: str, rank: int, like: Any = None) -> Any:

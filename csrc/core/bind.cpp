@@ -46,6 +46,25 @@ Dtype numpy_dtype(const py::array& array) {
   return Dtype::other;
 }
 
+// The attribute and the method of an object by names made once: a call reads many of them.
+struct Name {
+  explicit Name(const char* text) : object(PyUnicode_InternFromString(text)) {}
+  PyObject* const object;
+};
+
+py::object checked(PyObject* result) {
+  if (!result) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(result);
+}
+
+py::object get(py::handle object, const Name& name) {
+  return checked(PyObject_GetAttr(object.ptr(), name.object));
+}
+
+py::object call(py::handle object, const Name& name) {
+  return checked(PyObject_CallMethodNoArgs(object.ptr(), name.object));
+}
+
 // torch's dtype objects are singletons: they are looked up once and then compared by address.
 Dtype torch_dtype(py::handle tensor) {
   static const auto* known = [] {
@@ -57,7 +76,8 @@ Dtype torch_dtype(py::handle tensor) {
     }
     return table;
   }();
-  const py::object dtype = tensor.attr("dtype");
+  static const Name dtype_name("dtype");
+  const py::object dtype = get(tensor, dtype_name);
   for (const auto& [object, value] : *known)
     if (object == dtype.ptr()) return value;
   return Dtype::other;
@@ -77,15 +97,16 @@ Array from_numpy(const py::array& source, const char* name) {
 }
 
 Array from_torch(py::handle source, const char* name) {
-  const bool on_gpu = source.attr("is_cuda").ptr() == Py_True;
-  if (on_gpu != kCudaModule || (!on_gpu && source.attr("is_cpu").ptr() != Py_True))
+  static const Name is_cuda("is_cuda"), is_cpu("is_cpu"), is_contiguous("is_contiguous"),
+      data_ptr("data_ptr"), shape_name("shape");
+  const bool on_gpu = get(source, is_cuda).ptr() == Py_True;
+  if (on_gpu != kCudaModule || (!on_gpu && get(source, is_cpu).ptr() != Py_True))
     throw type_error(sentence(name, " is on ", std::string(py::str(source.attr("device"))), ", expected a ",
                               kCudaModule ? "CUDA tensor" : "CPU tensor"));
-  if (source.attr("is_contiguous")().ptr() != Py_True)
-    throw type_error(sentence(name, " is not C-contiguous"));
-  const auto address = source.attr("data_ptr")().cast<uintptr_t>();
+  if (call(source, is_contiguous).ptr() != Py_True) throw type_error(sentence(name, " is not C-contiguous"));
+  const auto address = call(source, data_ptr).cast<uintptr_t>();
   Array array{name, reinterpret_cast<void*>(address), torch_dtype(source), 0, {}};
-  const py::tuple shape = source.attr("shape");
+  const py::tuple shape = get(source, shape_name);
   set_rank(array, int64_t(shape.size()));
   for (int i = 0; i < array.rank; ++i) array.shape[i] = shape[size_t(i)].cast<int64_t>();
   return array;
