@@ -227,6 +227,35 @@ def test_weights_that_are_none(run, tmp_path):
     assert "bad.safetensors" in refused(run("propose", "cell0.png", "--weights", "bad.safetensors"))
 
 
+def test_weights_of_another_shape(run, tmp_path):
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    write_images(tmp_path, 1)
+    shipped = Path(cli.__file__).parent / "weights/nuclei.safetensors"
+    with safe_open(shipped, "pt") as file:
+        metadata = file.metadata()
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    state["masks.2.bias"] = state["masks.2.bias"][:9].clone()
+    save_file(state, tmp_path / "nine.safetensors", metadata)
+    error = refused(run("propose", "cell0.png", "--weights", "nine.safetensors"))
+    assert "nine.safetensors has other shapes: masks.2.bias (9,) instead of (25,)" in error
+    save_file(state, tmp_path / "plain.safetensors")
+    assert "plain.safetensors" in refused(
+        run("propose", "cell0.png", "--weights", "plain.safetensors")
+    )
+
+
+def test_propose_takes_images_of_any_size_and_kind(run, tmp_path):
+    kinds = {"dot.png": (1, 1), "thin.png": (2, 90), "flat.jpg": (90, 3), "palette.gif": (40, 30)}
+    for name, size in kinds.items():
+        Image.new("P" if name == "palette.gif" else "L", size, 1).save(tmp_path / name)
+    deep = (np.arange(48 * 32, dtype=np.uint16) * 40).reshape(48, 32)
+    Image.fromarray(deep).save(tmp_path / "deep.tif")
+    assert run("propose", ".", "--overlay", "overlays")[0] == 0
+    assert len(list((tmp_path / "overlays").iterdir())) == 5
+
+
 def test_evaluate(run, network, tmp_path):
     write_annotations(tmp_path / "truth.json", write_images(tmp_path / "images"))
     arguments = ["evaluate", "--images", "images", "--annotations", "truth.json"]
@@ -340,7 +369,7 @@ def test_missing_packages_are_named_with_what_installs_them(module, tmp_path):
     )
     process = start(tmp_path, "propose", "cell0.png", code=code)
     out, err = process.communicate(timeout=60)
-    assert "pyifcn[models]" in refused((process.returncode, out, err))
+    assert 'pip install "pyifcn[models]"' in refused((process.returncode, out, err))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")

@@ -16,7 +16,7 @@ except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] not in ("PIL", "pycocotools"):
         raise
     raise ImportError(
-        f"pyifcn.data needs {error.name}; install it with: pip install 'pyifcn[models]'"
+        f'pyifcn.data needs {error.name}; install it with: pip install "pyifcn[models]"'
     ) from None
 
 __all__ = [

@@ -7,7 +7,7 @@ except ModuleNotFoundError as error:
     if error.name not in ("torch", "safetensors"):
         raise
     raise ImportError(
-        f"pyifcn.models needs {error.name}; install it with: pip install 'pyifcn[models]'"
+        f'pyifcn.models needs {error.name}; install it with: pip install "pyifcn[models]"'
     ) from None
 
 from pyifcn.models.adapters import adapt

@@ -246,7 +246,7 @@ class InstanceFCN(nn.Module):
         for scale in scales:
             if not scale > 0:
                 raise ValueError(f"scales must be positive, got {scale}")
-            if round(min(height, width) * scale) < 1:
+            if int(min(height, width) * scale) < 1:
                 continue
             maps, scores = self._score_in_strips(_resize(planes, scale))
             score_maps.append(maps)
