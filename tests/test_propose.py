@@ -218,8 +218,9 @@ def test_empty_masks_are_dropped(target):
 @pytest.mark.parametrize("shape", [(0, 25, 5, 5), (1, 25, 0, 5), (1, 25, 5, 0)])
 def test_empty_maps(shape):
     maps = np.zeros(shape, np.float32)
-    found = pyifcn.propose([maps], [maps[:, 0]], strides=[8], image_size=(40, 40))
-    assert [len(proposals) for proposals in found] == [0] * shape[0]
+    for image_size in ((40, 40), [(40, 40)] * shape[0]):
+        found = pyifcn.propose([maps], [maps[:, 0]], strides=[8], image_size=image_size)
+        assert [len(proposals) for proposals in found] == [0] * shape[0]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -370,6 +371,7 @@ OBJECTNESS = [m[:, 0] for m in MAPS]
         ({"image_size": (4.5, 5)}, TypeError, "image_size is 4.5, expected an integer"),
         ({"image_size": (4, 2**31)}, ValueError, r"image_size is \(4, 2147483648\)"),
         ({"image_size": 7}, TypeError, r"image_size is 7, expected \(height, width\)"),
+        ({"image_size": (4, (5, 6))}, TypeError, r"image_size is a tuple, expected an integer"),
         ({"image_size": [(1, 2, 3)]}, TypeError, r"image_size .* expected \(height, width\)"),
         ({"size": 4}, ValueError, "size is 4, expected at least the grid side 5"),
         ({"size": 2**40}, ValueError, "size is 1099511627776, expected at most"),

@@ -42,7 +42,8 @@ PYIFCN_INLINE int64_t common(const uint64_t* a, const uint64_t* b, int64_t count
   int64_t bits = 0, i = 0;
   if (U64::lanes > 1 && count >= U64::lanes) {
     U64 sum = U64::all(0);
-    for (; i + U64::lanes <= count; i += U64::lanes) sum = sum + popcount(U64::load(a + i) & U64::load(b + i));
+    for (; i + U64::lanes <= count; i += U64::lanes)
+      sum = sum + popcount(U64::load(a + i) & U64::load(b + i));
     bits = int64_t(sum.sum());
   }
   for (; i < count; ++i) bits += __builtin_popcountll(a[i] & b[i]);

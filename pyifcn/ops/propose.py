@@ -247,17 +247,23 @@ def _stride(value: Any, level: int) -> float:
 
 def _image_sizes(image_size: Any, images: int) -> list[tuple[int, int]]:
     """(height, width) of each image, given as one for all or one for each."""
-    if np.ndim(image_size) == 0:
-        raise TypeError(f"image_size is {describe(image_size)}, expected (height, width)")
-    rows = [image_size] * images if np.ndim(image_size[0]) == 0 else image_size
+    sized = [hasattr(row, "__len__") for row in _rows(image_size)]
+    rows = _rows(image_size) if all(sized) else [image_size] * images
     if len(rows) != images:
         raise ValueError(f"image_size has {len(rows)} rows, expected {images}")
     sizes = []
     for row in rows:
-        if np.ndim(row) == 0 or len(row) != 2:
+        if len(_rows(row)) != 2:
             raise TypeError(f"image_size is {image_size}, expected (height, width)")
         height, width = (as_int(side, "image_size", 0) for side in row)
         if max(height, width) >= 2**31:
             raise ValueError(f"image_size is {(height, width)}, expected less than 2^31")
         sizes.append((height, width))
     return sizes
+
+
+def _rows(image_size: Any) -> list[Any]:
+    try:
+        return list(image_size)
+    except TypeError:
+        raise TypeError(f"image_size is {describe(image_size)}, expected (height, width)") from None
