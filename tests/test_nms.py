@@ -1,5 +1,7 @@
 """Box NMS: every target against a slow reference and torchvision, torch.compile, bad input."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -140,28 +142,44 @@ def some_scores(rng, count, dtype):
     return rng.permutation(scores).astype(dtype)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", KINDS)
-def test_equals_the_reference(target, rng, kind, dtype):
+@cache  # for all targets
+def cases(kind, dtype):
+    """Boxes, scores, threshold and what the reference keeps."""
+    rng = np.random.default_rng(0)
+    found = []
     for count in (0, 1, 2, 15, 16, 17, 33, 250, 600):
         boxes, scores = kind(rng, count, dtype), some_scores(rng, count, dtype)
-        for threshold in THRESHOLDS:
-            expected = reference(boxes, scores, threshold)
-            got = pyifcn.nms(boxes, scores, threshold)
-            assert got.dtype == np.int64
-            np.testing.assert_array_equal(got, expected, f"{count} boxes, IoU {threshold}")
+        for t in THRESHOLDS:
+            found.append((boxes, scores, t, reference(boxes, scores, t)))
+    return found
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", KINDS)
-def test_batched_equals_the_reference(target, rng, kind, dtype):
+@cache
+def batched_cases(kind, dtype):
+    rng = np.random.default_rng(0)
+    found = []
     for count, categories in ((0, 1), (1, 1), (40, 3), (1000, 7), (1001, 7), (1500, 900)):
         boxes, scores = kind(rng, count, dtype), some_scores(rng, count, dtype)
         idxs = rng.integers(-1, categories, count) * rng.choice([1, 2**24 + 1, 2**60])
-        for threshold in (0.0, 0.5, -0.1):
-            expected = reference_batched(boxes, scores, idxs, threshold)
-            got = pyifcn.batched_nms(boxes, scores, idxs, threshold)
-            np.testing.assert_array_equal(got, expected, f"{count} boxes, IoU {threshold}")
+        for t in (0.0, 0.5, -0.1):
+            found.append((boxes, scores, idxs, t, reference_batched(boxes, scores, idxs, t)))
+    return found
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", KINDS)
+def test_equals_the_reference(target, kind, dtype):
+    for *arguments, expected in cases(kind, dtype):
+        got = pyifcn.nms(*arguments)
+        assert got.dtype == np.int64
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", KINDS)
+def test_batched_equals_the_reference(target, kind, dtype):
+    for *arguments, expected in batched_cases(kind, dtype):
+        np.testing.assert_array_equal(pyifcn.batched_nms(*arguments), expected)
 
 
 @needs_torchvision

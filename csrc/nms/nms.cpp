@@ -38,7 +38,7 @@ bool can_overlap(const Box& b) {
   return width > 0 && height > 0 && area > 0 && area <= std::numeric_limits<E>::max();
 }
 
-// The bits of a byte, each three places from the next.
+// The bits of a byte with three zeros between them.
 constexpr auto kSpread = [] {
   std::array<uint32_t, 256> table{};
   for (uint32_t byte = 0; byte < 256; ++byte)
@@ -93,7 +93,7 @@ size_t Suppressor<E>::lay_out(std::byte* memory, int64_t boxes) {
   const auto address = reinterpret_cast<uintptr_t>(memory);
   size_t size = (kLine - address % kLine) % kLine;
   const auto take = [&]<class T>(T*& array, int64_t count) {
-    array = reinterpret_cast<T*>(memory + size);
+    array = reinterpret_cast<T*>(address + size);
     size += (size_t(count) * sizeof(T) + kLine - 1) / kLine * kLine;
   };
   const int64_t leaves = boxes / kBlock + 1, inner = leaves / (kBlock - 1) + NmsJob<E>::kMaxLevels;
