@@ -63,19 +63,19 @@ def use_target(name: str) -> None:
 
 @cache
 def cuda() -> ModuleType:
-    """The compiled module for CUDA tensors, loaded when one is first met.
+    """What runs the kernels for CUDA tensors, loaded when one is first met.
 
     Raises:
         RuntimeError: This build has none.
     """
     try:
-        import pyifcn._cuda
+        import pyifcn._gpu
     except ImportError as error:
         raise RuntimeError(
             f"this build of pyifcn has no CUDA kernels ({error}); move the tensors to the CPU, "
             "or build with nvcc and PYIFCN_CUDA=ON"
         ) from error
-    return pyifcn._cuda
+    return pyifcn._gpu
 
 
 def num_threads() -> int:

@@ -22,7 +22,7 @@ def test_loads_without_torch():
 
 
 def test_says_what_it_was_built_for():
-    assert _runtime.cuda() is _cuda
+    assert _runtime.cuda()._cuda is _cuda
     assert _cuda.architectures
     assert _cuda.toolkit
 

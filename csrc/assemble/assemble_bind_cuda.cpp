@@ -2,22 +2,13 @@
 
 #include "assemble/assemble_cuda.h"
 #include "assemble/cells.h"
+#include "assemble/cells_on_device.h"
 #include "core/bind.h"
 #include "core/bind_cuda.h"
 #include "core/operators.h"
 
 namespace pyifcn {
 namespace {
-
-Cells cells_on_device(const std::string& cells, const Array& maps, int64_t size) {
-  const int64_t grid = grid_of(maps);
-  require(size <= Cells::kMostSize, "size is ", size, ", expected at most ", Cells::kMostSize, " on a GPU");
-  cells_of(cells, grid, size);  // for its checks
-  for (int axis : {2, 3})
-    require(maps.shape[axis] <= 1 << 30, "score_maps has a side of ", maps.shape[axis],
-            " pixels, expected at most ", 1 << 30);
-  return {int32_t(grid), int32_t(size), cells == "nearest"};
-}
 
 // Where the windows are centred is for the kernels to see: looking at it here would make the CPU wait.
 View<const int64_t, 2> windows_of(py::handle windows) {

@@ -50,16 +50,17 @@ __global__ void __launch_bounds__(kMostThreads) assemble_kernel(const AssembleCu
   const int32_t size = job.cells.size, area = size * size;
   const int64_t first = int64_t(blockIdx.x) * kWindows, left_over = job.out.shape[0] - first;
   const int windows = left_over < kWindows ? int(left_over) : kWindows;
-  if (threadIdx.x < windows) {
-    const Window w = window_at(job.windows, first + threadIdx.x, size, job.maps.shape[0], height, width);
-    Corner<E>& corner = corners[threadIdx.x];
+  const int thread = int(threadIdx.x);
+  if (thread < windows) {
+    const Window w = window_at(job.windows, first + thread, size, job.maps.shape[0], height, width);
+    Corner<E>& corner = corners[thread];
     corner.offset = w.image * job.maps.shape[1] * map_stride + int64_t(w.top) * width + w.left;
     corner.top = w.holds ? w.top : height;
     corner.left = w.left;
     corner.fill = w.holds ? job.pad : job.outside;
   }
   __syncthreads();
-  for (int32_t e = threadIdx.x; e < area; e += blockDim.x) {
+  for (int32_t e = thread; e < area; e += int32_t(blockDim.x)) {
     const int32_t i = e / size, j = e - i * size;
     const E* maps = job.maps.data + (int64_t(job.cells(i)) * job.cells.grid + job.cells(j)) * map_stride +
                     int64_t(i) * width + j;

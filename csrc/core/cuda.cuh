@@ -52,22 +52,24 @@ private:
 struct Extent {
   int64_t blocks;
   int threads;
-  int rows;  // blockIdx.y
+  int64_t rows;  // blockIdx.y
   const char* file;
   int line;
 
-  Extent(int64_t blocks_, int threads_, int rows_ = 1, const char* file_ = __builtin_FILE(),
+  Extent(int64_t blocks_, int threads_, int64_t rows_ = 1, const char* file_ = __builtin_FILE(),
          int line_ = __builtin_LINE())
       : blocks(blocks_), threads(threads_), rows(rows_), file(file_), line(line_) {}
 };
 
 // Starts a kernel; an empty grid is no work. Call it with the stream's device current.
 template <class... Params, class... Args>
-void launch(void (*kernel)(Params...), const Extent& extent, const Stream& stream, const Args&... args) {
+void launch(void (*kernel)(Params...), const Extent& extent, [[maybe_unused]] const Stream& stream,
+            const Args&... args) {
   if (extent.blocks == 0 || extent.rows == 0) return;
-  if (extent.blocks > INT32_MAX)
-    throw std::invalid_argument("the arrays are too large: " + std::to_string(extent.blocks) +
-                                " blocks of threads in a grid, expected at most 2147483647");
+  if (extent.blocks > INT32_MAX || extent.rows > 65535)
+    throw std::invalid_argument("the arrays are too large: a grid of " + std::to_string(extent.rows) + " x " +
+                                std::to_string(extent.blocks) +
+                                " blocks, expected at most 65535 x 2147483647");
 #ifdef PYIFCN_CUDA_EMULATION
   cuda_emulation::run(kernel, dim3(unsigned(extent.blocks), unsigned(extent.rows)), unsigned(extent.threads),
                       Params(args)...);

@@ -3,6 +3,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "core/at_most.h"
 #include "core/dispatch.h"
 #include "nms/suppressor.h"
 
@@ -23,13 +24,6 @@ auto falling(E score) {
   std::memcpy(&bits, &score, sizeof bits);
   constexpr K kSign = K(1) << (8 * sizeof(K) - 1);
   return K(bits & kSign ? bits : K(~bits) & ~kSign);
-}
-
-// The largest E that is not above `threshold`.
-template <class E>
-E round_down(double threshold) {
-  const E rounded = E(threshold);
-  return double(rounded) > threshold ? std::nextafter(rounded, -std::numeric_limits<E>::infinity()) : rounded;
 }
 
 template <class E, class Box>
@@ -177,7 +171,7 @@ template <class E>
 NmsJob<E> Suppressor<E>::fill_leaves(int64_t count) {
   NmsJob<E> job{};
   job.slots = slots_;
-  job.threshold = round_down<E>(threshold_);
+  job.threshold = at_most<E>(threshold_);
   job.leaves = leaves_;
   job.leaf_count = (count + kBlock - 1) / kBlock;
   job.alive[0] = alive_;

@@ -5,38 +5,13 @@
 #include "core/bind.h"
 #include "core/operators.h"
 #include "core/parallel.h"
+#include "nms/arguments.h"
 #include "nms/suppressor.h"
 
 namespace pyifcn {
 namespace {
 
-// What torchvision takes for the larger of the offsets that keep categories apart: up to this many boxes it
-// moves each category away and suppresses once, beyond it suppresses in each category.
-constexpr int64_t kMovedBoxes = 1000;
 constexpr int64_t kGrain = 1 << 12;  // boxes that are worth a thread
-
-struct Arguments {
-  Array boxes, scores;
-  View<int64_t, 1> keep;
-  int64_t count;
-};
-
-Arguments check(py::handle boxes, py::handle scores, double threshold, py::handle keep) {
-  const Array b = as_array(boxes, "boxes"), s = as_array(scores, "scores");
-  if (b.dtype != Dtype::float32 && b.dtype != Dtype::float64)
-    throw type_error(
-        sentence("boxes is ", name_of(b.dtype), ", expected float16, bfloat16, float32 or float64"));
-  b.check_rank(2);
-  s.check(b.dtype, 1);
-  const int64_t count = b.shape[0];
-  require(b.shape[1] == 4, "boxes has shape (", count, ", ", b.shape[1],
-          "), expected (N, 4): x1, y1, x2, y2");
-  require(s.shape[0] == count, "scores has ", s.shape[0], " elements, expected one for each of the ", count,
-          " boxes");
-  require(count <= 1 << 30, "boxes has ", count, " rows, expected at most ", 1 << 30);
-  require(!std::isnan(threshold), "iou_threshold is NaN");
-  return {b, s, as_array(keep, "keep").view<int64_t, 1>(), count};
-}
 
 int64_t write_kept(const std::vector<uint32_t>& order, const std::vector<uint8_t>& keep, int64_t* out) {
   int64_t kept = 0;
@@ -109,7 +84,7 @@ int64_t run_by_category(const E* boxes, const E* scores, const int64_t* idxs, in
 
 // Calls `work` with the boxes and scores in their type.
 template <class Work>
-int64_t by_type(const Arguments& a, Work work) {
+int64_t by_type(const NmsArguments& a, Work work) {
   if (a.count == 0) return 0;
   if (a.boxes.dtype == Dtype::float32)
     return work(static_cast<const float*>(a.boxes.data), static_cast<const float*>(a.scores.data));
@@ -118,7 +93,7 @@ int64_t by_type(const Arguments& a, Work work) {
 
 // Each writes the kept indices to the front of `keep`, which has room for all, and returns how many.
 int64_t bind_nms(py::handle boxes, py::handle scores, double threshold, py::handle keep, int) {
-  const Arguments a = check(boxes, scores, threshold, keep);
+  const NmsArguments a = check_nms(boxes, scores, threshold, keep);
   return by_type(a, [&](auto* b, auto* s) {
     return without_gil([&] { return run(b, s, a.count, threshold, a.keep.data); });
   });
@@ -126,10 +101,8 @@ int64_t bind_nms(py::handle boxes, py::handle scores, double threshold, py::hand
 
 int64_t bind_batched_nms(py::handle boxes, py::handle scores, py::handle idxs, double threshold,
                          py::handle keep, int threads) {
-  const Arguments a = check(boxes, scores, threshold, keep);
-  const auto categories = as_array(idxs, "idxs").view<const int64_t, 1>();
-  require(categories.shape[0] == a.count, "idxs has ", categories.shape[0],
-          " elements, expected one for each of the ", a.count, " boxes");
+  const NmsArguments a = check_nms(boxes, scores, threshold, keep);
+  const auto categories = check_idxs(idxs, a.count);
   return by_type(a, [&](auto* b, auto* s) {
     return without_gil([&] {
       if (a.count <= kMovedBoxes) return run_moved(b, s, categories.data, a.count, threshold, a.keep.data);

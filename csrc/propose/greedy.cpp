@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cmath>
-#include <limits>
 
+#include "core/at_most.h"
 #include "core/dispatch.h"
 #include "propose/propose.h"
 
@@ -31,7 +30,7 @@ uint64_t read64(const uint64_t* words, int64_t position) {
 class KeptBoxes {
 public:
   explicit KeptBoxes(double iou_threshold)
-      : threshold_(float_at_most(iou_threshold)),
+      : threshold_(at_most<float>(iou_threshold)),
         ratio_(float(iou_threshold) * 0.9999f),  // more than rounding can make up for
         is_suppressed_(dispatch([]<Target T>() { return &is_suppressed<T>; })) {}
 
@@ -97,11 +96,6 @@ private:
 };
 
 }  // namespace
-
-float float_at_most(double value) {
-  const float nearest = float(value) + 0.0f;
-  return double(nearest) > value ? std::nextafter(nearest, -std::numeric_limits<float>::infinity()) : nearest;
-}
 
 WindowShape::WindowShape(int64_t size, int64_t grid, std::vector<int32_t> cells)
     : size_(size), grid_(grid), cells_(std::move(cells)) {

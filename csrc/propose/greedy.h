@@ -6,9 +6,6 @@
 
 namespace pyifcn {
 
-// The largest float that is not above: float x > value says the same of both.
-float float_at_most(double value);
-
 // How a window of size x size cells is cut from K x K binary maps.
 class WindowShape {
 public:

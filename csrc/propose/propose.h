@@ -29,6 +29,15 @@ PYIFCN_INLINE int16_t ordered(uint16_t bits) {
   return int16_t(value ^ (int16_t(value >> 15) & 0x7fff));
 }
 
+template <class E>
+PYIFCN_INLINE bool is_foreground(E value, Foreground<E> foreground) {
+  return value > foreground.above;
+}
+PYIFCN_INLINE bool is_foreground(uint16_t value, Foreground<uint16_t> foreground) {
+  const int16_t rank = ordered(value);
+  return (rank > foreground.above) & (rank <= foreground.most);
+}
+
 // Bit i % 64 of words[i / 64] is whether values[i] is foreground, the last word filled up with zeros.
 template <Target T, class E>
 void binarize(const E* values, int64_t count, Foreground<E> foreground, uint64_t* words);

@@ -16,41 +16,13 @@
 #include "core/parallel.h"
 #include "masks/packed.h"
 #include "propose/greedy.h"
+#include "propose/levels.h"
 #include "propose/propose.h"
 
 namespace pyifcn {
 namespace {
 
 constexpr int64_t kGrain = 1 << 16;  // logits that are worth a thread
-
-// float16 or bfloat16, given how one is made of a float and read, and the bits of infinity.
-Foreground<uint16_t> foreground16(float above, uint16_t (*to)(float), float (*from)(uint16_t),
-                                  uint16_t infinity) {
-  const uint16_t nearest = to(above);
-  return {int16_t(ordered(nearest) - (from(nearest) > above)), int16_t(infinity)};
-}
-
-// Calls `work` with the elements' type, and what of it is foreground.
-template <class Work>
-void by_float(Dtype dtype, double threshold, Work work) {
-  const float above = float_at_most(threshold);
-  switch (dtype) {
-    case Dtype::float16:
-      return work(uint16_t(), foreground16(above, to_float16, from_float16, 0x7c00));
-    case Dtype::bfloat16:
-      return work(uint16_t(), foreground16(above, to_bfloat16, from_bfloat16, 0x7f80));
-    case Dtype::float32:
-      return work(float(), Foreground<float>{above});
-    default:
-      return work(double(), Foreground<double>{threshold});
-  }
-}
-
-struct LevelArrays {
-  Array maps, objectness;
-  float stride;
-  std::vector<uint64_t> bits;
-};
 
 // One bit a logit, shifted by whole words so that any window can be read.
 std::vector<uint64_t> binarize_maps(const Array& maps, const WindowShape& shape, double threshold,
@@ -104,35 +76,6 @@ std::vector<Candidate> candidates_of(const std::vector<LevelArrays>& levels, int
   return candidates;
 }
 
-std::vector<LevelArrays> read_levels(const py::list& score_maps, const py::list& objectness,
-                                     const std::vector<float>& strides, std::vector<std::string>& names) {
-  std::vector<LevelArrays> levels;
-  names.reserve(2 * score_maps.size());  // the arrays point to their names
-  for (size_t l = 0; l < score_maps.size(); ++l) {
-    const std::string index = "[" + std::to_string(l) + "]";
-    const char* maps_name = names.emplace_back("score_maps" + index).c_str();
-    const char* objectness_name = names.emplace_back("objectness" + index).c_str();
-    const Array maps = as_array(score_maps[l], maps_name), logits = as_array(objectness[l], objectness_name);
-    maps.check_rank(4);
-    logits.check_rank(3);
-    check_floating(maps);
-    check_floating(logits);
-    if (!levels.empty()) {
-      const Array& first = levels.front().maps;
-      maps.check(first.dtype, 4);
-      require(maps.shape[0] == first.shape[0] && maps.shape[1] == first.shape[1], maps_name, " has ",
-              maps.shape[0], " images of ", maps.shape[1], " channels, score_maps[0] ", first.shape[0],
-              " of ", first.shape[1]);
-    }
-    require(logits.shape[0] == maps.shape[0] && logits.shape[1] == maps.shape[2] &&
-                logits.shape[2] == maps.shape[3],
-            objectness_name, " has shape (", logits.shape[0], ", ", logits.shape[1], ", ", logits.shape[2],
-            "), expected (", maps.shape[0], ", ", maps.shape[2], ", ", maps.shape[3], ") as ", maps_name);
-    levels.push_back({maps, logits, strides[l], {}});
-  }
-  return levels;
-}
-
 // Fills in the first rows of windows (B, most, 3): level, y, x; boxes (B, most, 4) and scores (B, most), and
 // returns how many for each image.
 std::vector<int64_t> bind_propose(const py::list& score_maps, const py::list& objectness,
@@ -140,7 +83,7 @@ std::vector<int64_t> bind_propose(const py::list& score_maps, const py::list& ob
                                   const std::string& cells, double mask_threshold, double iou_threshold,
                                   py::handle windows, py::handle boxes, py::handle scores, int threads) {
   std::vector<std::string> names;
-  std::vector<LevelArrays> levels = read_levels(score_maps, objectness, strides, names);
+  const std::vector<LevelArrays> levels = read_levels(score_maps, objectness, strides, names);
   const auto sizes = as_array(image_sizes, "image_size").view<const int64_t, 2>();
   const auto windows_out = as_array(windows, "windows").view<int64_t, 3>();
   const auto boxes_out = as_array(boxes, "boxes").view<float, 3>();
@@ -149,13 +92,14 @@ std::vector<int64_t> bind_propose(const py::list& score_maps, const py::list& ob
   const int64_t grid = grid_of(levels.front().maps);
   const WindowShape shape(size, grid, cells_of(cells, grid, size));
   std::vector<int64_t> counts(size_t(images), 0);
+  std::vector<std::vector<uint64_t>> bits;  // of each level
 
   const auto propose_image = [&](int64_t image) {
     std::vector<Level> maps;
-    for (const LevelArrays& level : levels) {
-      const int64_t* s = level.maps.shape;
+    for (size_t l = 0; l < levels.size(); ++l) {
+      const int64_t* s = levels[l].maps.shape;
       const int64_t first = 64 * shape.words_before() + image * s[1] * s[2] * s[3];
-      maps.push_back({BinaryMaps(level.bits.data(), first, s[2], s[3]), level.stride});
+      maps.push_back({BinaryMaps(bits[l].data(), first, s[2], s[3]), levels[l].stride});
     }
     std::vector<Candidate> candidates = candidates_of(levels, image);
     const std::vector<Proposal> proposals = search(candidates, maps, shape, iou_threshold, most);
@@ -173,7 +117,8 @@ std::vector<int64_t> bind_propose(const py::list& score_maps, const py::list& ob
   };
 
   without_gil([&] {
-    for (LevelArrays& level : levels) level.bits = binarize_maps(level.maps, shape, mask_threshold, threads);
+    for (const LevelArrays& level : levels)
+      bits.push_back(binarize_maps(level.maps, shape, mask_threshold, threads));
     parallel_for(images, 1, threads, [&](int64_t begin, int64_t end) {
       for (int64_t image = begin; image < end; ++image) propose_image(image);
     });
@@ -242,7 +187,7 @@ py::tuple bind_render(py::handle logits, py::handle windows, py::handle levels, 
   const auto wins = as_array(windows, "windows").view<const int64_t, 2>();
   const auto table = as_array(levels, "levels").view<const double, 2>();
   const int64_t size = maps.shape[1];
-  const float above = float_at_most(threshold);
+  const float above = at_most<float>(threshold);
   std::vector<PackedMask> masks(size_t(maps.shape[0]));
   const auto kernel = dispatch([]<Target T>() { return &render<T>; });
   without_gil([&] {

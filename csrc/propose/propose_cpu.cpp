@@ -10,15 +10,6 @@ namespace pyifcn {
 namespace {
 
 template <class E>
-PYIFCN_INLINE bool is_foreground(E value, Foreground<E> foreground) {
-  return value > foreground.above;
-}
-PYIFCN_INLINE bool is_foreground(uint16_t value, Foreground<uint16_t> foreground) {
-  const int16_t rank = ordered(value);
-  return (rank > foreground.above) & (rank <= foreground.most);
-}
-
-template <class E>
 PYIFCN_INLINE void binarize_all(const E* values, int64_t count, Foreground<E> foreground, uint64_t* words) {
   uint8_t flags[64];
   int64_t i = 0;

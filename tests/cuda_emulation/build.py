@@ -1,0 +1,56 @@
+"""Compiles the CUDA module for the host, under AddressSanitizer and UndefinedBehaviorSanitizer."""
+
+import os
+import subprocess
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pybind11
+
+HERE = Path(__file__).parent
+CSRC = HERE.parents[1] / "csrc"
+COMPILER = os.environ.get("CXX", "c++")
+FLAGS = [
+    *("-std=c++20", "-fPIC", "-fvisibility=hidden", "-g1", "-ffp-contract=off"),
+    *("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-Wall", "-Wextra", "-Werror"),
+    *("-Wno-unknown-pragmas", "-Wno-unused-function", "-Wno-clobbered"),
+    *('-DPYIFCN_CUDA_EMULATION=1', '-DPYIFCN_CUDA_ARCHS="host"', '-DPYIFCN_CUDA_TOOLKIT="none"'),
+    *(f"-I{CSRC}", f"-I{HERE}"),
+    *(f"-isystem{path}" for path in (pybind11.get_include(), sysconfig.get_path("include"))),
+]
+
+
+def build(folder: Path) -> Path:
+    """Compiles and links the module into `folder`."""
+    kernels = sorted(CSRC.glob("*/*_cuda.cu"))
+    bindings = [CSRC / "module_cuda.cpp", CSRC / "core/bind.cpp", *CSRC.glob("*/*_bind_cuda.cpp")]
+    # One translation unit for what includes pybind11, which takes long to read.
+    unit = folder / "bindings.cpp"
+    unit.write_text("".join(f'#include "{path}"\n' for path in bindings))
+    # The kernels are optimised a little, the bindings compile faster without.
+    steps = [(path, "-O1") for path in kernels] + [(unit, "-O0")]
+    with ThreadPoolExecutor(2) as pool:
+        objects = list(pool.map(lambda step: _compile(*step, folder), reversed(steps)))
+    module = folder / f"_cuda{sysconfig.get_config_var('EXT_SUFFIX')}"
+    _run(COMPILER, "-shared", "-fsanitize=address,undefined", *objects, "-o", module)
+    return module
+
+
+def runtime() -> str:
+    """AddressSanitizer's library, which must be loaded before anything else."""
+    return subprocess.run(
+        [COMPILER, "-print-file-name=libasan.so"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def _compile(source: Path, optimisation: str, folder: Path) -> Path:
+    target = folder / f"{source.stem}.o"
+    _run(COMPILER, *FLAGS, optimisation, "-x", "c++", "-c", source, "-o", target)
+    return target
+
+
+def _run(*command: str | Path) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stderr}")
