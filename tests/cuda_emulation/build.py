@@ -37,11 +37,11 @@ def build(folder: Path) -> Path:
     return module
 
 
-def runtime() -> str:
-    """AddressSanitizer's library, which must be loaded before anything else."""
-    return subprocess.run(
-        [COMPILER, "-print-file-name=libasan.so"], check=True, capture_output=True, text=True
-    ).stdout.strip()
+def libraries() -> list[Path]:
+    """What must be loaded before anything else: AddressSanitizer, and what it finds `throw` in."""
+    names = "libasan.so", "libstdc++.so"
+    found = [_run(COMPILER, f"-print-file-name={name}").strip() for name in names]
+    return [Path(path) for path in found]
 
 
 def _compile(source: Path, optimisation: str, folder: Path) -> Path:
@@ -50,7 +50,8 @@ def _compile(source: Path, optimisation: str, folder: Path) -> Path:
     return target
 
 
-def _run(*command: str | Path) -> None:
+def _run(*command: str | Path) -> str:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stderr}")
+    return done.stdout
