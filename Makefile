@@ -11,13 +11,17 @@ SOURCES = pyproject.toml constraints.txt CMakeLists.txt cmake/cuda.cmake \
   $(shell find csrc pyifcn -type f -not -name '*.so' -not -path '*__pycache__*')
 NATIVE = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
 
-.PHONY: demo test bench lint format dev clean
+.PHONY: demo test test-gpu bench lint format dev clean
 
 demo: $(VENV)/models.installed
 	$(BIN)/pyifcn demo --output demo
 
 test: $(VENV)/test.installed
 	$(BIN)/pytest
+
+# What needs a GPU. The torch that constraints.txt pins is built with CUDA where the index offers that.
+test-gpu: $(VENV)/test.installed
+	$(BIN)/pytest -m gpu
 
 bench: $(VENV)/bench.installed
 	$(BIN)/pytest benchmarks --benchmark-columns=min,median,rounds --benchmark-sort=name

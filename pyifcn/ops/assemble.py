@@ -52,7 +52,7 @@ def assemble(
     Raises:
         TypeError: An argument has the wrong dtype, rank or device.
         ValueError: K * K is no square, `size` is less than K, or a window's centre lies outside the
-            maps.
+            maps. On a GPU, where to look would be to wait, such a window's mask is NaN instead.
 
     Example:
         >>> import numpy as np

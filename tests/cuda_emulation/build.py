@@ -15,7 +15,7 @@ FLAGS = [
     *("-std=c++20", "-fPIC", "-fvisibility=hidden", "-g1", "-ffp-contract=off"),
     *("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-Wall", "-Wextra", "-Werror"),
     *("-Wno-unknown-pragmas", "-Wno-unused-function", "-Wno-clobbered"),
-    *('-DPYIFCN_CUDA_EMULATION=1', '-DPYIFCN_CUDA_ARCHS="host"', '-DPYIFCN_CUDA_TOOLKIT="none"'),
+    *("-DPYIFCN_CUDA_EMULATION=1", '-DPYIFCN_CUDA_ARCHS="host"', '-DPYIFCN_CUDA_TOOLKIT="none"'),
     *(f"-I{CSRC}", f"-I{HERE}"),
     *(f"-isystem{path}" for path in (pybind11.get_include(), sysconfig.get_path("include"))),
 ]

@@ -1,6 +1,6 @@
 """A pytest plugin that runs the operators on the emulated CUDA module.
 
-The module's path is in PYIFCN_CUDA_EMULATION. Arrays lie in the host's memory there, in NumPy or torch.
+The module's path is in PYIFCN_CUDA_EMULATION. Its arrays lie in the host's memory.
 """
 
 import importlib
@@ -30,7 +30,7 @@ def as_tensors(value: Any) -> Any:
 
 
 def taking_numpy(function: Any) -> Any:
-    """On a GPU there are torch tensors alone; here NumPy arrays become tensors of the same memory."""
+    """`function`, written for tensors, with NumPy arrays as tensors of the same memory."""
 
     @wraps(function)
     def call(*arguments: Any) -> Any:

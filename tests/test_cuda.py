@@ -1,0 +1,129 @@
+"""On a GPU: the CPU's answers bit for bit, on torch's stream, without waiting.
+
+The test that is not marked `gpu` runs under the emulation as well.
+"""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+
+import pyifcn
+
+EMULATED = "PYIFCN_CUDA_EMULATION" in os.environ
+DEVICE = "cpu" if EMULATED else "cuda"
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
+
+
+def on_gpu(function):
+    return pytest.mark.gpu(no_gpu(function))
+
+
+def random_windows(rng, count, shape):
+    images, _, height, width = shape
+    return torch.from_numpy(
+        np.stack([rng.integers(0, n, count) for n in (images, height, width)], 1)
+    )
+
+
+def clustered_boxes(rng, count, dtype):
+    objects = rng.uniform(0, 500, (max(1, count // 20), 4))
+    objects[:, 2:] = objects[:, :2] + rng.uniform(8, 80, (len(objects), 2))
+    boxes = objects[rng.integers(0, len(objects), count)] + rng.normal(0, 3, (count, 4))
+    scores = rng.integers(0, 1 + count // 3, count)  # ties
+    return torch.from_numpy(boxes).to(dtype), torch.from_numpy(scores).to(dtype)
+
+
+@pytest.mark.skipif(not EMULATED and not torch.cuda.is_available(), reason="torch finds no GPU")
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_windows_outside_the_maps_are_nan(dtype):
+    maps = torch.ones(2, 9, 6, 7, dtype=dtype, device=DEVICE)
+    centres = [
+        [0, 5, 6],
+        [-1, 0, 0],
+        [2, 0, 0],
+        [0, 6, 0],
+        [0, 0, 7],
+        [0, -(2**62), 2**62],
+        [1, 0, 0],
+    ]
+    windows = torch.tensor(centres, device=DEVICE)
+    got = pyifcn.assemble(maps, windows, 5)
+    assert not got[[0, 6]].isnan().any()
+    assert got[1:6].isnan().all()
+    maps.requires_grad_()
+    grad = torch.ones(len(windows), 5, 5, dtype=dtype, device=DEVICE)
+    (got,) = torch.autograd.grad(pyifcn.assemble(maps, windows, 5), maps, grad)
+    (expected,) = torch.autograd.grad(pyifcn.assemble(maps, windows[[0, 6]], 5), maps, grad[:2])
+    assert torch.equal(got, expected)
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(("grid", "size"), [(1, 1), (3, 7), (5, 21), (4, 33)])
+def test_assemble_equals_the_cpu(rng, grid, size, dtype):
+    maps = torch.from_numpy(rng.standard_normal((2, grid * grid, 37, 43))).to(dtype)
+    windows = random_windows(rng, 700, maps.shape)
+    grad = torch.from_numpy(rng.standard_normal((700, size, size))).to(dtype)
+    answers = []
+    for device in ("cpu", "cuda"):
+        here = maps.to(device).requires_grad_()
+        some = pyifcn.assemble(here, windows.to(device), size, pad_value=-1.5)
+        every = pyifcn.assemble_dense(here, size)
+        answers.append([some, every])
+        answers[-1] += torch.autograd.grad(some, here, grad.to(device))
+        answers[-1] += torch.autograd.grad(every, here, every.detach())
+    for expected, got in zip(*answers, strict=True):
+        assert torch.equal(expected, got.cpu())
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 5000])
+def test_nms_equals_the_cpu(rng, count, dtype):
+    boxes, scores = clustered_boxes(rng, count, dtype)
+    idxs = torch.from_numpy(rng.integers(-3, 5, count))
+    for threshold in (-0.1, 0.0, 0.3, 0.7, 1.0):
+        got = pyifcn.nms(boxes.cuda(), scores.cuda(), threshold)
+        assert torch.equal(got.cpu(), pyifcn.nms(boxes, scores, threshold))
+        got = pyifcn.batched_nms(boxes.cuda(), scores.cuda(), idxs.cuda(), threshold)
+        assert torch.equal(got.cpu(), pyifcn.batched_nms(boxes, scores, idxs, threshold))
+
+
+@on_gpu
+@pytest.mark.parametrize("count", [400_000, 1_000_000])
+def test_nms_of_many_boxes(rng, count):
+    boxes, scores = clustered_boxes(rng, count, torch.float32)
+    got = pyifcn.nms(boxes.cuda(), scores.cuda(), 0.7)
+    assert torch.equal(got.cpu(), pyifcn.nms(boxes, scores, 0.7))
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_propose_equals_the_cpu(rng, dtype):
+    sides = [(15, 22), (28, 42), (56, 85)]
+    maps = [torch.from_numpy(rng.standard_normal((2, 25, h, w))).to(dtype) for h, w in sides]
+    objectness = [torch.from_numpy(rng.standard_normal((2, h, w))).to(dtype) for h, w in sides]
+    arguments = {"strides": [32, 16, 8], "image_size": (448, 680), "mask_threshold": 1.5}
+    expected = pyifcn.propose(maps, objectness, **arguments)
+    got = pyifcn.propose([m.cuda() for m in maps], [o.cuda() for o in objectness], **arguments)
+    for ours, theirs in zip(expected, got, strict=True):
+        for name in ("boxes", "windows", "logits"):
+            assert torch.equal(getattr(ours, name), getattr(theirs, name).cpu())
+        torch.testing.assert_close(ours.scores, theirs.scores.cpu(), rtol=1e-6, atol=0)
+        assert ours.masks == theirs.masks
+
+
+@on_gpu
+def test_runs_on_the_current_stream(rng):
+    maps = torch.from_numpy(rng.standard_normal((1, 25, 60, 60), dtype=np.float32))
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(10**8)
+        here = maps.cuda(non_blocking=True)
+        got = pyifcn.assemble_dense(here)
+        assert not stream.query()  # it did not wait
+    stream.synchronize()
+    assert torch.equal(got.cpu(), pyifcn.assemble_dense(maps))
