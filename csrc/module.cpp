@@ -27,6 +27,7 @@ PYBIND11_MODULE(_cpu, module) {
   register_masks(module);
   register_rle(module);
   register_propose(module);
+  register_ps_roi(module);
 }
 
 }  // namespace pyifcn

@@ -10,8 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pyifcn._runtime import available_targets, current_target, use_target
 from pyifcn.masks import Masks
 from pyifcn.ops.assemble import assemble, assemble_dense
+from pyifcn.ops.assemble_rois import assemble_rois
 from pyifcn.ops.nms import batched_nms, nms
 from pyifcn.ops.propose import Proposals, propose
+from pyifcn.ops.ps_roi import ps_roi_align, ps_roi_pool
 
 try:
     __version__ = version("pyifcn")
@@ -26,10 +28,13 @@ __all__ = [
     "Proposals",
     "assemble",
     "assemble_dense",
+    "assemble_rois",
     "available_targets",
     "batched_nms",
     "current_target",
     "nms",
     "propose",
+    "ps_roi_align",
+    "ps_roi_pool",
     "use_target",
 ]

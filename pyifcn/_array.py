@@ -135,6 +135,14 @@ def as_dtype(value: Any, dtype: str) -> Any:
     return value.to(getattr(sys.modules["torch"], dtype))
 
 
+def widened(value: Any) -> Any:
+    """float16 and bfloat16 as float32; anything else as it is."""
+    dtype = value.dtype
+    if dtype.itemsize != 2 or not str(dtype).endswith("float16"):
+        return value
+    return as_dtype(value, "float32")
+
+
 def torch_ops() -> Any:
     """torch.ops.pyifcn, registered when first asked for."""
     import pyifcn.torch

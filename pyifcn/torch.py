@@ -12,6 +12,7 @@ import torch
 
 from pyifcn.ops.assemble import run_assemble, run_assemble_backward, run_assemble_dense
 from pyifcn.ops.nms import run_batched_nms, run_nms
+from pyifcn.ops.ps_roi import run_ps_roi, run_ps_roi_backward
 
 ops = torch.ops.pyifcn
 Tensor = torch.Tensor
@@ -111,3 +112,83 @@ def _batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: flo
 def _(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
     kept = torch.library.get_ctx().new_dynamic_size()
     return boxes.new_empty((kept,), dtype=torch.int64)
+
+
+@torch.library.custom_op("pyifcn::ps_roi", mutates_args=())
+def _ps_roi(
+    maps: Tensor,
+    boxes: Tensor,
+    rule: str,
+    grid: list[int],
+    size: list[int],
+    scale: float,
+    ratio: int,
+) -> Tensor:
+    return run_ps_roi(maps, boxes, rule, grid, size, scale, ratio)
+
+
+@_ps_roi.register_fake
+def _(
+    maps: Tensor,
+    boxes: Tensor,
+    rule: str,
+    grid: list[int],
+    size: list[int],
+    scale: float,
+    ratio: int,
+) -> Tensor:
+    return maps.new_empty((boxes.shape[0], maps.shape[1] // (grid[0] * grid[1]), *size))
+
+
+@torch.library.custom_op("pyifcn::ps_roi_backward", mutates_args=())
+def _ps_roi_backward(
+    grad_out: Tensor,
+    boxes: Tensor,
+    maps_shape: list[int],
+    rule: str,
+    grid: list[int],
+    scale: float,
+    ratio: int,
+) -> Tensor:
+    return run_ps_roi_backward(grad_out, boxes, maps_shape, rule, grid, scale, ratio)
+
+
+@_ps_roi_backward.register_fake
+def _(
+    grad_out: Tensor,
+    boxes: Tensor,
+    maps_shape: list[int],
+    rule: str,
+    grid: list[int],
+    scale: float,
+    ratio: int,
+) -> Tensor:
+    return grad_out.new_empty(maps_shape)
+
+
+def _save_ps_roi(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    maps, boxes, rule, grid, _, scale, ratio = inputs
+    ctx.save_for_backward(boxes)
+    # torchvision's gradient of "pool" reaches a row and a column that its forward pass leaves out.
+    rule = "pool_whole" if rule == "pool" else rule
+    ctx.arguments = list(maps.shape), rule, grid, scale, ratio
+
+
+def _ps_roi_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    (boxes,) = ctx.saved_tensors
+    return ops.ps_roi_backward(grad, boxes, *ctx.arguments), *(None,) * 6
+
+
+def _save_ps_roi_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    grad_out, boxes, _, rule, grid, scale, ratio = inputs
+    ctx.save_for_backward(boxes)
+    ctx.arguments = rule, grid, list(grad_out.shape[2:]), scale, ratio
+
+
+def _ps_roi_backward_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    (boxes,) = ctx.saved_tensors
+    return ops.ps_roi(grad, boxes, *ctx.arguments), *(None,) * 6
+
+
+_ps_roi.register_autograd(_ps_roi_gradients, setup_context=_save_ps_roi)
+_ps_roi_backward.register_autograd(_ps_roi_backward_gradients, setup_context=_save_ps_roi_backward)

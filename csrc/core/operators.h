@@ -10,5 +10,6 @@ void register_nms(pybind11::module_& module);
 void register_masks(pybind11::module_& module);
 void register_rle(pybind11::module_& module);
 void register_propose(pybind11::module_& module);
+void register_ps_roi(pybind11::module_& module);
 
 }  // namespace pyifcn

@@ -2,6 +2,7 @@
 //
 //   F32 F64 U16 U32 U64     a register of `lanes` elements of type T; Vec<T> names them by element
 //   Narrow<T>               a register of at most 256 bits, for short rows
+//   Scalar<T>               one lane, on every target
 //   V::Mask                 one bit or one all-ones lane for each element
 //
 // A mask's bits() has bit i set for lane i; a - b has the lanes of a that b lacks. load_where leaves the
@@ -27,9 +28,8 @@
 #include "core/simd_pair.h"
 #elif defined(PYIFCN_KERNEL_IS_avx2)
 #include "core/simd_avx2.h"
-#else
-#include "core/simd_scalar.h"
 #endif
+#include "core/simd_scalar.h"
 
 namespace pyifcn {
 namespace {
@@ -41,6 +41,9 @@ Pair<decltype(avx2::vec_of(T()))> vec_of(T);
 using avx2::vec_of;
 #elif defined(PYIFCN_KERNEL_IS_avx512)
 using avx512::vec_of;
+#else
+template <class T>
+Scalar<T> vec_of(T);  // which register holds elements of a type; never defined
 #endif
 
 template <class T>

@@ -98,10 +98,6 @@ PYIFCN_INLINE ScalarMask operator==(Scalar<T> a, Scalar<T> b) {
   return {a.v == b.v};
 }
 
-// Which register holds elements of a type; never defined.
-template <class T>
-Scalar<T> vec_of(T);
-
 PYIFCN_INLINE Scalar<uint64_t> popcount(Scalar<uint64_t> a) {
   uint64_t x = a.v;
   x = x - ((x >> 1) & 0x5555555555555555u);

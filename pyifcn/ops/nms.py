@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from typing import TYPE_CHECKING, SupportsFloat
 
 from pyifcn._array import (
-    as_dtype,
     compiled,
     contiguous,
     contiguous_int64,
@@ -13,6 +12,7 @@ from pyifcn._array import (
     empty,
     runs_directly,
     torch_ops,
+    widened,
 )
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ def batched_nms(
 
 def run_nms(boxes: AnyArray, scores: AnyArray, iou_threshold: float) -> AnyArray:
     """`nms` on the compiled module."""
-    boxes = _widened(contiguous(boxes, "boxes", 2))
-    scores = _widened(contiguous(scores, "scores", 1, boxes))
+    boxes = widened(contiguous(boxes, "boxes", 2))
+    scores = widened(contiguous(scores, "scores", 1, boxes))
     module, execution = compiled(boxes)
     keep = empty((boxes.shape[0],), boxes, "int64")
     return keep[: module.nms(boxes, scores, iou_threshold, keep, execution)]
@@ -111,8 +111,8 @@ def run_batched_nms(
     boxes: AnyArray, scores: AnyArray, idxs: AnyArray, iou_threshold: float
 ) -> AnyArray:
     """`batched_nms` on the compiled module."""
-    boxes = _widened(contiguous(boxes, "boxes", 2))
-    scores = _widened(contiguous(scores, "scores", 1, boxes))
+    boxes = widened(contiguous(boxes, "boxes", 2))
+    scores = widened(contiguous(scores, "scores", 1, boxes))
     idxs = contiguous_int64(idxs, "idxs", 1, boxes)
     module, execution = compiled(boxes)
     keep = empty((boxes.shape[0],), boxes, "int64")
@@ -123,11 +123,3 @@ def _as_threshold(value: SupportsFloat) -> float:
     if not hasattr(value, "__float__"):
         raise TypeError(f"iou_threshold is {describe(value)}, expected a number")
     return float(value)
-
-
-def _widened(value: Any) -> Any:
-    """float16 and bfloat16 as float32; anything else as it is."""
-    dtype = value.dtype
-    if dtype.itemsize != 2 or not str(dtype).endswith("float16"):
-        return value
-    return as_dtype(value, "float32")
