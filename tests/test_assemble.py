@@ -110,6 +110,12 @@ def test_empty(target, shape):
     assert pyifcn.assemble_dense(maps).shape == (shape[0], *shape[2:], 21, 21)
 
 
+def test_no_windows_have_no_gradient(target):
+    maps = torch.ones(1, 25, 26, 10, requires_grad=True)
+    pyifcn.assemble(maps, torch.zeros(0, 3, dtype=torch.int64)).sum().backward()
+    assert not maps.grad.any()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_torch_gives_what_numpy_gives(rng, dtype):
     maps = torch.from_numpy(random_maps(rng, (2, 25, 30, 31))).to(dtype)

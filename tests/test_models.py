@@ -100,14 +100,14 @@ def test_bad_architectures_are_refused():
         build_backbone("vgg16", stride=4)
 
 
-def test_strips_are_as_good_as_the_whole(model, monkeypatch):
-    planes = torch.rand(1, 1, 401, 60)
+def test_tiles_are_as_good_as_the_whole(model, monkeypatch):
+    planes = torch.rand(1, 1, 301, 167)
     with torch.inference_mode():
         score_maps, objectness = model.score(planes)
-        monkeypatch.setattr(pyifcn.models.instance_fcn, "_STRIP", 60 * 70)
-        strip_maps, strip_objectness = model._score_in_strips(planes)
-    torch.testing.assert_close(strip_maps, score_maps, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(strip_objectness, objectness, rtol=1e-4, atol=1e-5)
+        monkeypatch.setattr(pyifcn.models.instance_fcn, "_TILE", 4 * model.backbone.reach)
+        tiled_maps, tiled_objectness = model._score_in_tiles(planes)
+    torch.testing.assert_close(tiled_maps, score_maps, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(tiled_objectness, objectness, rtol=1e-4, atol=1e-5)
 
 
 def test_percentile_ignores_light_and_sign():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ctypes
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
@@ -23,8 +25,8 @@ __all__ = ["Backbone", "InstanceFCN", "TestSettings"]
 
 Image: TypeAlias = npt.NDArray[np.uint8] | Tensor
 
-# Larger images go through a backbone that tells its reach in strips of about so many pixels.
-_STRIP = 2**20
+# Larger images go through a backbone that tells its reach in tiles of about this side in pixels.
+_TILE = 1024
 
 
 class Backbone(Protocol):
@@ -35,8 +37,8 @@ class Backbone(Protocol):
         channels: Channels of the features.
 
     It maps (B, 3, H, W) to (B, channels, ceil(H / stride), ceil(W / stride)). An attribute
-    ``reach`` lets large images be computed in strips of rows: that many pixels away nothing
-    changes a feature or its neighbours, and rows cut at multiples of it are sampled alike.
+    ``reach`` lets large images be computed in tiles: so many pixels away nothing changes a
+    feature or its neighbours, and tiles that start at multiples of it are sampled alike.
     """
 
     stride: int
@@ -126,11 +128,13 @@ class InstanceFCN(nn.Module):
         channels = cast(Backbone, backbone).channels
         self.masks = nn.Sequential(
             nn.Conv2d(channels, width, 1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(width, grid * grid, 3, padding=1),
         )
         self.objectness = nn.Sequential(
-            nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 1, 1)
+            nn.Conv2d(channels, width, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, 1, 1),
         )
 
     @property
@@ -248,7 +252,7 @@ class InstanceFCN(nn.Module):
                 raise ValueError(f"scales must be positive, got {scale}")
             if int(min(height, width) * scale) < 1:
                 continue
-            maps, scores = self._score_in_strips(_resize(planes, scale))
+            maps, scores = self._score_in_tiles(_resize(planes, scale))
             score_maps.append(maps)
             objectness.append(_only_peaks(scores) if self.settings.peaks else scores)
             strides.append(self.stride / scale)
@@ -293,23 +297,45 @@ class InstanceFCN(nn.Module):
             iou_threshold=iou_threshold,
         )
 
-    def _score_in_strips(self, planes: Tensor) -> tuple[Tensor, Tensor]:
-        """``score`` of one image, in strips of rows when it is large, to bound the memory."""
+    def _score_in_tiles(self, planes: Tensor) -> tuple[Tensor, Tensor]:
+        """``score`` of one image, in tiles when it is large, to bound the memory."""
         planes = planes.contiguous(memory_format=torch.channels_last)
         height, width = planes.shape[-2:]
         reach = getattr(self.backbone, "reach", None)
-        if reach is None or height * width <= _STRIP:
-            return self.score(planes)
-        rows = max(_STRIP // width // reach, 1) * reach
-        parts: list[tuple[Tensor, Tensor]] = []
-        for top in range(0, height, rows):
-            above = min(top, reach)
-            strip = planes[..., top - above : top + rows + reach, :]
-            first = above // self.stride
-            inner = slice(first, first + -(-min(rows, height - top) // self.stride))
-            score_maps, objectness = self.score(strip)
-            parts.append((score_maps[..., inner, :].clone(), objectness[..., inner, :].clone()))
-        return torch.cat([maps for maps, _ in parts], -2), torch.cat([o for _, o in parts], -2)
+        if reach is None or height * width <= _TILE**2:
+            score_maps, objectness = self.score(planes)
+            return score_maps.contiguous(), objectness
+        size = -(-height // self.stride), -(-width // self.stride)
+        score_maps = planes.new_empty(1, self.grid**2, *size)
+        objectness = planes.new_empty(1, *size)
+        for rows, inner_rows, to_rows in _tiles(height, self.stride, reach):
+            for columns, inner_columns, to_columns in _tiles(width, self.stride, reach):
+                maps, scores = self.score(planes[..., rows, columns])
+                score_maps[..., to_rows, to_columns] = maps[..., inner_rows, inner_columns]
+                objectness[..., to_rows, to_columns] = scores[..., inner_rows, inner_columns]
+                del maps, scores
+                _return_free_memory()
+        return score_maps, objectness
+
+
+def _return_free_memory() -> None:
+    """Gives freed memory back to the system: glibc keeps what tiles of other sizes cannot use."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+def _tiles(length: int, stride: int, reach: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Tiles along an axis: their pixels, their own among their features, and those among all."""
+    core = max(_TILE // reach - 2, 1) * reach
+    for start in range(0, length, core):
+        before = min(start, reach)
+        count = -(-min(core, length - start) // stride)
+        inner, target = before // stride, start // stride
+        yield (
+            slice(start - before, start + core + reach),
+            slice(inner, inner + count),
+            slice(target, target + count),
+        )
 
 
 def _as_tensor(image: Any) -> Tensor:

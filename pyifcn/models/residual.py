@@ -20,12 +20,11 @@ def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Sequentia
 def _reach(blocks: Sequence[int]) -> int:
     """How far a feature and its neighbours see, rounded up to the coarsest stride."""
     stride = 2
-    seen = 2 + stride  # the stem, the neighbours
-    for level, count in enumerate(blocks):
-        if level:
-            seen += 2 * stride  # merging into the finer level, rounding to the coarser
-            stride *= 2
-        seen += 2 * count * stride
+    seen = 2 + stride + 2 * blocks[0] * stride  # the stem, the neighbours, the first stage
+    for count in blocks[1:]:
+        seen += 3 * stride  # into the stage; back out of it, rounded and smoothed
+        stride *= 2
+        seen += (2 * count - 1) * stride
     return -(-seen // stride) * stride
 
 
@@ -41,8 +40,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns features of shape (B, outputs, ceil(H / stride), ceil(W / stride))."""
-        y = self.conv2(F.relu(self.conv1(x)))
-        return F.relu(y + self.shortcut(x))
+        y = self.conv2(F.relu(self.conv1(x), inplace=True))
+        return F.relu(y + self.shortcut(x), inplace=True)
 
 
 class ResidualPyramid(nn.Module):
@@ -99,15 +98,14 @@ class ResidualPyramid(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, inputs, H, W) to (B, channels, ceil(H / 2), ceil(W / 2))."""
-        x = F.relu(self.stem(x))
+        x = F.relu(self.stem(x), inplace=True)
         stages = []
         for stage in self.stages:
             x = stage(x)
             stages.append(x)
-        y: Tensor = F.relu(self.lateral[-1](stages[-1]))
-        for level in reversed(range(len(stages) - 1)):
-            fine = stages[level]
-            up = F.interpolate(y, size=fine.shape[-2:], mode="nearest")
-            y = F.relu(self.lateral[level](fine) + up)
-            y = y + F.relu(self.merge[level](y))
+        y: Tensor = F.relu(self.lateral[-1](stages.pop()), inplace=True)
+        for level in reversed(range(len(stages))):
+            fine = self.lateral[level](stages.pop())
+            y = F.relu(fine + F.interpolate(y, size=fine.shape[-2:], mode="nearest"), inplace=True)
+            y = y + F.relu(self.merge[level](y), inplace=True)
         return y

@@ -142,5 +142,6 @@ def run_assemble_backward(
     if windows is not None:
         windows = contiguous_int64(windows, "windows", 2, grad_out)
     module, execution = compiled(grad_out)
-    module.assemble_backward(as_dtype(grad_out, dtype), windows, cells, grad_maps, execution)
+    if windows is None or len(windows):  # null pointers would stand for all pixels
+        module.assemble_backward(as_dtype(grad_out, dtype), windows, cells, grad_maps, execution)
     return as_dtype(grad_maps, str(grad_out.dtype).removeprefix("torch."))
