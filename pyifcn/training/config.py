@@ -126,11 +126,11 @@ class Config:
 
 
 _NUCLEI = Config(
-    steps=3000,
+    steps=4000,
     batch=16,
     view="crop",
     crop=128,
-    crop_fill=(0.25, 0.84),
+    crop_fill=(0.2, 0.84),
     crop_scale=(0.25, 2.0),
     flip="all",
     rotate=0.5,
@@ -140,8 +140,8 @@ _NUCLEI = Config(
     cache=True,
     windows=160,
     positives=0.5,
-    positive_side=(0.3, 0.8),
-    negative_side=(0.2, 1.05),
+    positive_side=(0.2, 0.8),
+    negative_side=(0.13, 1.05),
     hardest=0.5,
     mask_weight=2.0,
     quality=True,
