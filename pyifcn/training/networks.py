@@ -9,7 +9,12 @@ from pyifcn.models import VGG16, InstanceFCN, ResidualPyramid, SqueezeNet, TestS
 __all__ = ["network"]
 
 _NUCLEI = TestSettings(
-    scales=(0.375, 0.5, 0.75, 1.0, 1.5, 2.0), short_sides=(), peaks=True, score_threshold=0.5
+    scales=(0.375, 0.5, 0.75, 1.0, 1.5, 2.0),
+    short_sides=(),
+    peaks=True,
+    score_threshold=0.55,
+    mask_iou=0.3,
+    mask_overlap=0.5,
 )
 
 
