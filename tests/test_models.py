@@ -110,17 +110,15 @@ def test_tiles_are_as_good_as_the_whole(model, monkeypatch):
     torch.testing.assert_close(tiled_objectness, objectness, rtol=1e-4, atol=1e-5)
 
 
-def test_percentile_ignores_light_and_sign():
+def test_percentile_ignores_light_and_sign(rng):
     stretch = preprocess("percentile")
-    image = torch.rand(2, 3, 40, 40) ** 6
+    image = torch.from_numpy(rng.random((2, 3, 40, 40), np.float32)) ** 6
     planes = stretch.prepare(image)
     assert planes.shape == (2, 1, 40, 40)
-    assert planes.min() == 0
-    assert planes.max() == 1
-    torch.testing.assert_close(stretch.prepare(0.3 * image + 0.1), planes)
-    torch.testing.assert_close(
-        stretch.prepare(1 - image)[:, :, 1:], planes[:, :, 1:], atol=0.05, rtol=0
-    )
+    assert (planes.amin(), planes.amax()) == (0, 1)
+    torch.testing.assert_close(stretch.prepare(0.3 * image + 0.1), planes, atol=1e-5, rtol=0)
+    inverted = stretch.prepare(1 - image)
+    assert torch.corrcoef(torch.stack([inverted.flatten(), planes.flatten()]))[0, 1] > 0.99
     assert stretch(planes).shape == (2, 2, 40, 40)
     assert stretch.prepare(torch.zeros(1, 3, 5, 5)).isfinite().all()
 
