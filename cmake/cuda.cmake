@@ -35,13 +35,11 @@ string(REPLACE ";" " " cuda_archs_shown "${cuda_archs}")
 message(STATUS "With CUDA ${CMAKE_CUDA_COMPILER_VERSION} for ${cuda_archs_shown}")
 
 pybind11_add_module(_cuda MODULE NO_EXTRAS csrc/module_cuda.cpp ${cuda_bindings} ${cuda_kernels})
-set_target_properties(_cuda PROPERTIES CUDA_ARCHITECTURES "${cuda_archs}"
+set_target_properties(_cuda PROPERTIES CUDA_ARCHITECTURES "${cuda_archs}" CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON
   CUDA_RUNTIME_LIBRARY Static CUDA_VISIBILITY_PRESET hidden)
 target_compile_definitions(_cuda PRIVATE PYIFCN_CUDA_MODULE PYIFCN_CUDA_ARCHS="${cuda_archs_shown}"
   PYIFCN_CUDA_TOOLKIT="${CMAKE_CUDA_COMPILER_VERSION}")
 target_link_libraries(_cuda PRIVATE pyifcn_options CUDA::cudart_static)
-# By hand: CMake 3.24 and 3.25 know no CUDA_STANDARD 20.
-target_compile_options(_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>)
 # No contraction into fused multiply-adds: the CPU's answers, bit for bit.
 target_compile_options(_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false>)
 if(PYIFCN_WERROR)
