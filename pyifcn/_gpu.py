@@ -23,6 +23,12 @@ __all__ = [
 ]
 
 
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    raise NotImplementedError(f"{name} has no CUDA kernel yet; move the tensors to the CPU")
+
+
 def nms(boxes: Any, scores: Any, iou_threshold: float, keep: Any, execution: Any) -> int:
     """Writes the kept indices to the front of `keep` and returns how many.
 

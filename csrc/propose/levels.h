@@ -47,9 +47,8 @@ inline std::vector<LevelArrays> read_levels(const py::list& score_maps, const py
   std::vector<LevelArrays> levels;
   names.reserve(2 * score_maps.size());
   for (size_t l = 0; l < score_maps.size(); ++l) {
-    const std::string index = "[" + std::to_string(l) + "]";
-    const char* maps_name = names.emplace_back("score_maps" + index).c_str();
-    const char* objectness_name = names.emplace_back("objectness" + index).c_str();
+    const char* maps_name = names.emplace_back(sentence("score_maps[", l, "]")).c_str();
+    const char* objectness_name = names.emplace_back(sentence("objectness[", l, "]")).c_str();
     const Array maps = as_array(score_maps[l], maps_name), logits = as_array(objectness[l], objectness_name);
     maps.check_rank(4);
     logits.check_rank(3);
