@@ -26,7 +26,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
-    raise NotImplementedError(f"{name} has no CUDA kernel yet; move the tensors to the CPU")
+    raise RuntimeError(f"{name} has no CUDA kernel yet; move the tensors to the CPU")
 
 
 def nms(boxes: Any, scores: Any, iou_threshold: float, keep: Any, execution: Any) -> int:
