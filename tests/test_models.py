@@ -173,6 +173,14 @@ def test_segments_are_good_and_distinct(model, image):
     assert len(none) == len(scores) == 0
 
 
+def test_segments_are_all_that_score_enough(model, image):
+    every = model.segment(image, score_threshold=0.2, max_proposals=100_000)
+    found = copy_with(model, max_proposals=1).segment(image, score_threshold=0.2)
+    assert found[0] == every[0]
+    assert (found[1] == every[1]).all()
+    assert len(every[0]) > 1 >= len(model.segment(image, max_proposals=1)[0])
+
+
 def test_bad_images_are_refused(model, image):
     with pytest.raises(TypeError, match=r"image must be uint8 \(H, W, 3\), got float64"):
         model.propose(image / 255)

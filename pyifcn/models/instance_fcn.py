@@ -200,13 +200,20 @@ class InstanceFCN(nn.Module):
         Args:
             image: uint8 (H, W, 3) or float (3, H, W) in 0..1, RGB.
             scales: As in ``propose``.
-            max_proposals: At most so many proposals to choose from.
+            max_proposals: At most so many proposals to choose from; if None, all that score enough.
             score_threshold: Leave out lower scores; that of ``settings`` if None.
 
         Returns:
             N masks and their scores in 0..1, best first.
         """
-        return self.select(self._propose(image, scales, max_proposals, None), score_threshold)
+        threshold = self._score_threshold(score_threshold)
+        most = self.settings.max_proposals if max_proposals is None else max_proposals
+        pyramid, size = self.pyramid(image, scales=scales), _size(image)
+        found = self.search(*pyramid, size, max_proposals=most)
+        while max_proposals is None and 0 < len(found) == most and found.scores[-1] >= threshold:
+            most *= 4
+            found = self.search(*pyramid, size, max_proposals=most)
+        return self.select(found, threshold)
 
     def select(
         self, proposals: Proposals[Tensor], score_threshold: float | None = None
@@ -281,6 +288,9 @@ class InstanceFCN(nn.Module):
             max_proposals=settings.max_proposals if max_proposals is None else max_proposals,
         )[0]
 
+    def _score_threshold(self, asked: float | None) -> float:
+        return self.settings.score_threshold if asked is None else asked
+
     def _propose(
         self,
         image: Image,
@@ -336,6 +346,12 @@ def _tiles(length: int, stride: int, reach: int) -> Iterator[tuple[slice, slice,
             slice(inner, inner + count),
             slice(target, target + count),
         )
+
+
+def _size(image: Image) -> tuple[int, int]:
+    """An image's height and width."""
+    height, width = image.shape[:2] if isinstance(image, np.ndarray) else image.shape[-2:]
+    return height, width
 
 
 def _as_tensor(image: Any) -> Tensor:
