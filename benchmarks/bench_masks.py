@@ -16,15 +16,15 @@ COUNT, SIZE = 1000, (1040, 1388)
 def masks():
     """Wavy blobs, 20 to 300 pixels across, all over the image."""
     rng = np.random.default_rng(0)
-    crops, corners = [], []
+    patches, corners = [], []
     for _ in range(COUNT):
         height, width = rng.integers(20, 300, 2)
         y, x = np.mgrid[:height, :width]
         angle = np.arctan2(y - height / 2, x - width / 2)
         radius = np.hypot((y - height / 2) / height, (x - width / 2) / width)
-        crops.append(radius < 0.45 + 0.05 * np.sin(rng.integers(3, 9) * angle))
+        patches.append(radius < 0.45 + 0.05 * np.sin(rng.integers(3, 9) * angle))
         corners.append([rng.integers(0, SIZE[1] - width), rng.integers(0, SIZE[0] - height)])
-    return Masks.from_crops(crops, np.array(corners), SIZE)
+    return Masks.from_patches(patches, np.array(corners), SIZE)
 
 
 @pytest.fixture(scope="module")

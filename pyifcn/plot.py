@@ -97,7 +97,7 @@ def overlay(
     for i in reversed(range(len(masks))):
         x1, y1, x2, y2 = (scale * masks.boxes[i]).tolist()
         if x1 < x2:
-            _paint(canvas[y1:y2, x1:x2], masks.crop(i), colors[i], alpha, halves)
+            _paint(canvas[y1:y2, x1:x2], masks.patch(i), colors[i], alpha, halves)
     return canvas.round().clip(0, 255).astype(np.uint8)
 
 

@@ -71,7 +71,7 @@ def moved(masks, rng, count, reach):
     chosen = rng.integers(0, len(masks), count)
     boxes = masks.boxes[chosen].astype(np.int64)
     boxes[:, :2] += rng.integers(-reach, reach + 1, (count, 2))
-    return Masks.from_crops([masks.crop(i) for i in chosen], boxes, masks.size)
+    return Masks.from_patches([masks.patch(i) for i in chosen], boxes, masks.size)
 
 
 def random_case(seed):

@@ -73,10 +73,10 @@ def test_dense_round_trip(target, size):
     assert np.array_equal(masks.area, dense.sum((1, 2)))
     assert masks == Masks.from_dense(dense.astype(np.uint8) * 255)
     for i, (x1, y1, x2, y2) in enumerate(masks.boxes.tolist()):
-        crop = masks.crop(i)
-        assert np.array_equal(crop, dense[i, y1:y2, x1:x2])
-        if crop.size:
-            assert all(edge.any() for edge in (crop[0], crop[-1], crop[:, 0], crop[:, -1]))
+        patch = masks.patch(i)
+        assert np.array_equal(patch, dense[i, y1:y2, x1:x2])
+        if patch.size:
+            assert all(edge.any() for edge in (patch[0], patch[-1], patch[:, 0], patch[:, -1]))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -185,19 +185,19 @@ def test_nms(target):
     assert got.tolist() == keep
 
 
-def test_crops_are_cut_and_tightened(target):
+def test_patches_are_cut_and_tightened(target):
     rng = np.random.default_rng(4)
-    size, crops, boxes, dense = (30, 80), [], [], []
+    size, patches, boxes, dense = (30, 80), [], [], []
     for _ in range(60):
         h, w = rng.integers(1, 40, 2)
         x, y = rng.integers(-50, 90), rng.integers(-50, 40)
-        crop = rng.random((h, w)) < 0.3
+        patch = rng.random((h, w)) < 0.3
         canvas = np.zeros((200, 300), bool)
-        canvas[y + 60 : y + 60 + h, x + 60 : x + 60 + w] = crop
-        crops.append(crop)
+        canvas[y + 60 : y + 60 + h, x + 60 : x + 60 + w] = patch
+        patches.append(patch)
         boxes.append([x, y, x + w, y + h])
         dense.append(canvas[60:90, 60:140])
-    assert Masks.from_crops(crops, np.array(boxes), size) == Masks.from_dense(np.array(dense))
+    assert Masks.from_patches(patches, np.array(boxes), size) == Masks.from_dense(np.array(dense))
 
 
 def test_indexing():
@@ -225,14 +225,14 @@ def test_value_semantics():
     assert pickle.loads(pickle.dumps(masks)) == masks
     assert masks != masks[:4]
     assert masks != "masks"
-    assert repr(masks) == "Masks(5, size=(9, 65))"
+    assert repr(masks) == f"Masks(5, size=(9, 65), {masks.nbytes} bytes)"
 
 
 def test_empty():
     for masks in [
         Masks.from_dense(np.zeros((0, 4, 5), bool)),
         Masks.from_rle([], (4, 5)),
-        Masks.from_crops([], np.zeros((0, 4), int), (4, 5)),
+        Masks.from_patches([], np.zeros((0, 4), int), (4, 5)),
     ]:
         assert len(masks) == 0
         assert masks.to_dense().shape == (0, 4, 5)
@@ -252,7 +252,7 @@ def test_arrays_are_checked_and_then_kept_from_writing():
         with pytest.raises(error, match=message):
             Masks(size, **({"boxes": boxes, "offsets": offsets, "words": words} | change))
 
-    refuse("boxes must be a int32 array", TypeError, boxes=boxes.astype(np.int64))
+    refuse("boxes is a int64 array", TypeError, boxes=boxes.astype(np.int64))
     refuse(r"boxes has shape \(2, 3\)", boxes=boxes[:, :3])
     refuse(r"boxes\[0\] is \[0, 0, 4, 3\], not a box inside the image", size=(2, 4))
     backward = np.array([boxes[0], [0, 0, 4, -3]], np.int32)
@@ -272,16 +272,16 @@ def test_arrays_are_checked_and_then_kept_from_writing():
 
 def test_bad_input():
     good = Masks.from_dense(np.ones((2, 3, 4), bool))
-    with pytest.raises(TypeError, match="array must be bool or uint8"):
+    with pytest.raises(TypeError, match="expected bool or uint8"):
         Masks.from_dense(np.ones((2, 3), bool))
-    with pytest.raises(TypeError, match="array must be bool or uint8"):
+    with pytest.raises(TypeError, match="expected bool or uint8"):
         Masks.from_dense(np.ones((2, 3, 4)))
-    with pytest.raises(TypeError, match=r"crops\[1\] must be bool"):
-        Masks.from_crops([np.ones((2, 2), bool), [[True]]], np.zeros((2, 2), int), (4, 4))
-    with pytest.raises(ValueError, match="boxes has 1 rows for 2 crops"):
-        Masks.from_crops([np.ones((2, 2), bool)] * 2, np.zeros((1, 2), int), (4, 4))
-    with pytest.raises(TypeError, match="boxes must be int"):
-        Masks.from_crops([np.ones((2, 2), bool)], np.zeros((1, 2)), (4, 4))
+    with pytest.raises(TypeError, match=r"patches\[1\] is a list, expected bool"):
+        Masks.from_patches([np.ones((2, 2), bool), [[True]]], np.zeros((2, 2), int), (4, 4))
+    with pytest.raises(ValueError, match="boxes has 1 rows for 2 patches"):
+        Masks.from_patches([np.ones((2, 2), bool)] * 2, np.zeros((1, 2), int), (4, 4))
+    with pytest.raises(TypeError, match="boxes is a float64 array"):
+        Masks.from_patches([np.ones((2, 2), bool)], np.zeros((1, 2)), (4, 4))
     with pytest.raises(ValueError, match="size must be given"):
         Masks.from_rle([])
     with pytest.raises(ValueError, match="differ in size"):
@@ -293,7 +293,7 @@ def test_bad_input():
     with pytest.raises(ValueError, match="iou_threshold is nan"):
         good.nms(np.zeros(2), np.nan)
     with pytest.raises(IndexError):
-        good.crop(2)
+        good.patch(2)
     with pytest.raises(ValueError, match="masks must not be empty"):
         Masks.cat([])
 
@@ -328,3 +328,38 @@ def test_malformed_codes(rle, message):
 def test_codes_of_too_many_pixels():
     with pytest.raises(ValueError, match="size is 65536 x 65536, expected at most"):
         Masks.from_rle([{"size": [65536, 65536], "counts": [0, 2**32]}])
+
+
+def test_torch_storage():
+    torch = pytest.importorskip("torch")
+    dense = random_dense(np.random.default_rng(7), 16, (12, 90))
+    ours = Masks.from_dense(dense)
+    masks = Masks.from_dense(torch.from_numpy(dense))
+    assert masks == ours
+    assert masks == ours.to("cpu")
+    assert masks.to("cpu") is masks
+    assert masks.device == torch.device("cpu")
+    assert ours.device == "cpu"
+    assert masks.numpy() == ours
+    assert ours.numpy() is ours
+    assert repr(masks).endswith(" 2.4 kB, device='cpu')")
+    for name in ("boxes", "offsets", "words", "area"):
+        assert isinstance(getattr(masks, name), torch.Tensor)
+        assert np.array_equal(getattr(masks, name).numpy(), getattr(ours, name))
+    masks.boxes.zero_()
+    assert np.array_equal(masks.boxes.numpy(), ours.boxes)
+    assert torch.equal(masks.to_dense(), torch.from_numpy(dense))
+    assert np.array_equal(masks.patch(-1).numpy(), ours.patch(-1))
+    assert np.array_equal(masks.iou(ours).numpy(), ours.iou(masks))
+    assert isinstance(masks.nms(np.zeros(16), 0.5), torch.Tensor)
+    assert masks.to_rle() == ours.to_rle()
+    for index in (3, slice(1, 9, 2), torch.tensor([4, 2]), torch.arange(16) % 2 == 0):
+        assert masks[index] == ours[index]
+        assert masks[index].device == masks.device
+    assert Masks.cat(list(masks)) == masks
+    assert pickle.loads(pickle.dumps(masks)) == masks
+    assert Masks(masks.size, masks.boxes, masks.offsets, masks.words) == masks
+    patches = [masks.patch(i) for i in range(16)]
+    assert Masks.from_patches(patches, masks.boxes, masks.size) == masks
+    with pytest.raises(TypeError, match="words is not of the library"):
+        Masks(masks.size, masks.boxes, masks.offsets, ours.words)

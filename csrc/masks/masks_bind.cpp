@@ -92,21 +92,21 @@ py::tuple bind_from_dense(py::handle array, int threads) {
   return to_arrays(masks);
 }
 
-// `corners` (N, 2): x, y of each crop's first pixel.
-py::tuple bind_from_crops(const py::list& crops, py::handle corners, int64_t height, int64_t width) {
+// `corners` (N, 2): x, y of each patch's first pixel.
+py::tuple bind_from_patches(const py::list& patches, py::handle corners, int64_t height, int64_t width) {
   const auto places = as_array(corners, "boxes").view<const int64_t, 2>();
   const auto kernel = dispatch([]<Target T>() { return &pack_rows<T>; });
-  std::vector<PackedMask> masks(crops.size());
+  std::vector<PackedMask> masks(patches.size());
   std::vector<uint64_t> words;
-  for (size_t i = 0; i < crops.size(); ++i) {
-    const auto crop = as_array(crops[i], "crops").raw_view<const uint8_t, 2>();
+  for (size_t i = 0; i < patches.size(); ++i) {
+    const auto patch = as_array(patches[i], "patches").raw_view<const uint8_t, 2>();
     const int64_t x = places.data[2 * i], y = places.data[2 * i + 1];
-    const int64_t x1 = std::max<int64_t>(x, 0), x2 = std::min(x + crop.shape[1], width);
-    const int64_t y1 = std::max<int64_t>(y, 0), y2 = std::min(y + crop.shape[0], height);
+    const int64_t x1 = std::max<int64_t>(x, 0), x2 = std::min(x + patch.shape[1], width);
+    const int64_t y1 = std::max<int64_t>(y, 0), y2 = std::min(y + patch.shape[0], height);
     if (x1 >= x2 || y1 >= y2) continue;
     const int64_t across = words_across(x1, x2);
     words.resize(size_t((y2 - y1) * across));
-    kernel(crop.data + (y1 - y) * crop.shape[1] + x1 - x, crop.shape[1], y2 - y1, x2 - x1, x1 % 64,
+    kernel(patch.data + (y1 - y) * patch.shape[1] + x1 - x, patch.shape[1], y2 - y1, x2 - x1, x1 % 64,
            words.data());
     masks[i] = tighten(words.data(), y2 - y1, across, y1, x1 / 64);
   }
@@ -129,11 +129,11 @@ void bind_to_dense(py::handle boxes, py::handle offsets, py::handle words, py::h
 }
 
 // Fills in `out`, of the size of mask i's box.
-void bind_crop(py::handle boxes, py::handle offsets, py::handle words, int64_t i, py::handle out) {
+void bind_patch(py::handle boxes, py::handle offsets, py::handle words, int64_t i, py::handle out) {
   const MaskView m = MasksView(boxes, offsets, words)[i];
-  const auto crop = as_array(out, "out").view<bool, 2>();
+  const auto patch = as_array(out, "out").view<bool, 2>();
   const auto kernel = dispatch([]<Target T>() { return &unpack_rows<T>; });
-  kernel(m.words, m.rows(), m.x2 - m.x1, m.x1 % 64, reinterpret_cast<uint8_t*>(crop.data), crop.shape[1]);
+  kernel(m.words, m.rows(), m.x2 - m.x1, m.x1 % 64, reinterpret_cast<uint8_t*>(patch.data), patch.shape[1]);
 }
 
 std::vector<int64_t> areas_of(const MasksView& masks, int threads) {
@@ -244,9 +244,9 @@ void bind_nms(py::handle boxes, py::handle offsets, py::handle words, py::handle
 void register_masks(py::module_& module) {
   module.def("masks_check", &bind_check);
   module.def("masks_from_dense", &bind_from_dense);
-  module.def("masks_from_crops", &bind_from_crops);
+  module.def("masks_from_patches", &bind_from_patches);
   module.def("masks_to_dense", &bind_to_dense);
-  module.def("masks_crop", &bind_crop);
+  module.def("masks_patch", &bind_patch);
   module.def("masks_area", &bind_area);
   module.def("masks_iou", &bind_iou);
   module.def("masks_nms", &bind_nms);

@@ -29,7 +29,7 @@ from pyifcn.data.synthetic import smooth_noise
 from pyifcn.masks import Masks
 
 _Image = npt.NDArray[np.uint8]
-_Crops = list[npt.NDArray[np.bool_]]
+_Patches = list[npt.NDArray[np.bool_]]
 
 
 def flip(sample: Sample, axis: int) -> Sample:
@@ -40,8 +40,8 @@ def flip(sample: Sample, axis: int) -> Sample:
     boxes = sample.masks.boxes.copy()
     low, high = (1, 3) if axis == 0 else (0, 2)
     boxes[:, [low, high]] = image.shape[axis] - boxes[:, [high, low]]
-    crops = [np.flip(sample.masks.crop(i), axis) for i in range(len(boxes))]
-    return _moved(sample, image, crops, boxes)
+    patches = [np.flip(sample.masks.patch(i), axis) for i in range(len(boxes))]
+    return _moved(sample, image, patches, boxes)
 
 
 def rotate90(sample: Sample, turns: int) -> Sample:
@@ -56,8 +56,8 @@ def rotate90(sample: Sample, turns: int) -> Sample:
         2: (width - x2, height - y2),
         3: (height - y2, x1),
     }[turns]
-    crops = [np.rot90(sample.masks.crop(i), turns) for i in range(len(sample.masks))]
-    return _moved(sample, image, crops, np.stack(corners, axis=1))
+    patches = [np.rot90(sample.masks.patch(i), turns) for i in range(len(sample.masks))]
+    return _moved(sample, image, patches, np.stack(corners, axis=1))
 
 
 def crop(sample: Sample, box: tuple[int, int, int, int]) -> Sample:
@@ -66,9 +66,9 @@ def crop(sample: Sample, box: tuple[int, int, int, int]) -> Sample:
     height, width = sample.masks.size
     if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
         raise ValueError(f"box {box} is not a box inside the image of {height} x {width}")
-    crops = [sample.masks.crop(i) for i in range(len(sample.masks))]
+    patches = [sample.masks.patch(i) for i in range(len(sample.masks))]
     corners = sample.masks.boxes[:, :2] - np.array([x1, y1], dtype=np.int32)
-    return _moved(sample, sample.image[y1:y2, x1:x2].copy(), crops, corners)
+    return _moved(sample, sample.image[y1:y2, x1:x2].copy(), patches, corners)
 
 
 def rescale(sample: Sample, size: tuple[int, int]) -> Sample:
@@ -82,14 +82,14 @@ def rescale(sample: Sample, size: tuple[int, int]) -> Sample:
     image = Image.fromarray(sample.image).resize((width, height), Image.Resampling.BILINEAR)
     rows = _nearest(height, sample.masks.size[0])
     columns = _nearest(width, sample.masks.size[1])
-    crops, corners = [], []
+    patches, corners = [], []
     for i, (x1, y1, x2, y2) in enumerate(sample.masks.boxes.tolist()):
         top, bottom = np.searchsorted(rows, [y1, y2])
         left, right = np.searchsorted(columns, [x1, x2])
-        source = sample.masks.crop(i)
-        crops.append(source[np.ix_(rows[top:bottom] - y1, columns[left:right] - x1)])
+        source = sample.masks.patch(i)
+        patches.append(source[np.ix_(rows[top:bottom] - y1, columns[left:right] - x1)])
         corners.append((left, top))
-    return _moved(sample, np.array(image), crops, np.array(corners).reshape(-1, 2))
+    return _moved(sample, np.array(image), patches, np.array(corners).reshape(-1, 2))
 
 
 def warp(sample: Sample, dy: npt.NDArray[np.float64], dx: npt.NDArray[np.float64]) -> Sample:
@@ -105,17 +105,17 @@ def warp(sample: Sample, dy: npt.NDArray[np.float64], dx: npt.NDArray[np.float64
     x = np.clip(np.arange(width)[None] + dx, 0, width - 1)
     near_y, near_x = np.rint(y).astype(np.intp), np.rint(x).astype(np.intp)
     up, left = int(np.ceil(abs(dy).max())), int(np.ceil(abs(dx).max()))
-    crops, corners = [], []
+    patches, corners = [], []
     for i, (x1, y1, x2, y2) in enumerate(sample.masks.boxes.tolist()):
         top, start = max(0, y1 - up), max(0, x1 - left)
         part = np.s_[top : y2 + up, start : x2 + left]
         row, column = near_y[part] - y1, near_x[part] - x1
         inside = (row >= 0) & (row < y2 - y1) & (column >= 0) & (column < x2 - x1)
-        inside[inside] = sample.masks.crop(i)[row[inside], column[inside]]
-        crops.append(inside)
+        inside[inside] = sample.masks.patch(i)[row[inside], column[inside]]
+        patches.append(inside)
         corners.append((start, top))
     image = _interpolated(sample.image, y, x)
-    return _moved(sample, image, crops, np.array(corners).reshape(-1, 2))
+    return _moved(sample, image, patches, np.array(corners).reshape(-1, 2))
 
 
 def relight(
@@ -201,10 +201,10 @@ def random_elastic(
 
 
 def _moved(
-    sample: Sample, image: _Image, crops: _Crops, boxes: npt.NDArray[np.integer[Any]]
+    sample: Sample, image: _Image, patches: _Patches, boxes: npt.NDArray[np.integer[Any]]
 ) -> Sample:
     """The sample with another image and its masks in other places, those left empty dropped."""
-    masks = Masks.from_crops(crops, boxes, (image.shape[0], image.shape[1]))
+    masks = Masks.from_patches(patches, boxes, (image.shape[0], image.shape[1]))
     left = masks.area > 0
     return replace(
         sample,

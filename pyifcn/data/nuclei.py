@@ -176,12 +176,12 @@ def _rendered(
 
 
 def _visible(nuclei: list[_Nucleus], owner: npt.NDArray[np.int64]) -> Masks:
-    crops, corners = [], []
+    patches, corners = [], []
     for i, nucleus in enumerate(nuclei):
         height, width = nucleus.distance.shape
-        crop = owner[nucleus.y : nucleus.y + height, nucleus.x : nucleus.x + width] == i
-        if crop.any():
-            crops.append(crop)
+        patch = owner[nucleus.y : nucleus.y + height, nucleus.x : nucleus.x + width] == i
+        if patch.any():
+            patches.append(patch)
             corners.append((nucleus.x, nucleus.y))
     size = owner.shape[0], owner.shape[1]
-    return Masks.from_crops(crops, np.array(corners).reshape(-1, 2), size)
+    return Masks.from_patches(patches, np.array(corners).reshape(-1, 2), size)

@@ -78,9 +78,9 @@ class SyntheticShapes(Synthetic):
             labels.append(label)
             _paint(image[part], inside, colour)
         image += 3 * rng.standard_normal(image.shape)
-        crops = [owner[part] == i for i, part in enumerate(parts)]
+        patches = [owner[part] == i for i, part in enumerate(parts)]
         corners = [(columns.start, rows.start) for rows, columns in parts]
-        masks = Masks.from_crops(crops, np.array(corners).reshape(-1, 2), self.size)
+        masks = Masks.from_patches(patches, np.array(corners).reshape(-1, 2), self.size)
         return Sample(
             image=np.clip(np.rint(image), 0, 255).astype(np.uint8),
             masks=masks,

@@ -50,14 +50,14 @@ def layers_of(masks: Any, labels: Iterable[int]) -> Ints:
     layers = [np.zeros(masks.size, np.int32)]
     for index, label in enumerate(labels):
         x1, y1, x2, y2 = (int(v) for v in masks.boxes[index])
-        crop = masks.crop(index)
+        patch = masks.patch(index)
         for layer in layers:
-            if not layer[y1:y2, x1:x2][crop].any():
+            if not layer[y1:y2, x1:x2][patch].any():
                 break
         else:
             layer = np.zeros(masks.size, np.int32)
             layers.append(layer)
-        layer[y1:y2, x1:x2][crop] = label
+        layer[y1:y2, x1:x2][patch] = label
     return np.stack(layers)
 
 

@@ -1,0 +1,85 @@
+"""Masks from dense pixels and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+import numpy as np
+
+from pyifcn._array import describe, is_tensor
+from pyifcn._runtime import cpu, num_threads
+from pyifcn.masks.storage import Storage, checked_size
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class FormatsMixin(Storage):
+    """Dense arrays of whole images, and patches of them."""
+
+    @classmethod
+    def from_dense(cls, array: Any) -> Self:
+        """Masks of a dense array.
+
+        Args:
+            array: bool or uint8 (N, H, W), NumPy or torch; everything but zero is inside.
+
+        Returns:
+            N masks of size (H, W).
+
+        Raises:
+            TypeError: If the dtype or the rank is another.
+        """
+        dense = array.numpy() if is_tensor(array) else np.asarray(array)
+        if dense.ndim != 3 or dense.dtype not in (np.bool_, np.uint8):
+            raise TypeError(f"array is {describe(array)}, expected bool or uint8 (N, H, W)")
+        size = checked_size(dense.shape[1:])
+        made = cpu.masks_from_dense(np.ascontiguousarray(dense), num_threads())
+        return cls._of(size, *made, like=array)
+
+    @classmethod
+    def from_patches(cls, patches: Sequence[Any], boxes: Any, size: Sequence[int]) -> Self:
+        """Masks placed into an image, cut at its border and tightened.
+
+        Args:
+            patches: N arrays bool (h, w), each of its own size, NumPy or torch.
+            boxes: int (N, 2) or (N, 4); the first two columns are the x, y of a patch's corner.
+            size: (height, width) of the image.
+
+        Returns:
+            N masks, in arrays like `boxes`.
+
+        Raises:
+            TypeError: If a patch is not bool (h, w), or `boxes` are not integers.
+            ValueError: If there are not as many boxes as patches.
+        """
+        size = checked_size(size)
+        places = np.asarray(boxes)
+        is_int = places.dtype.kind in "iu" or places.size == 0
+        if places.ndim != 2 or places.shape[1] < 2 or not is_int:
+            raise TypeError(f"boxes is {describe(boxes)}, expected integers (N, 2) or (N, 4)")
+        if len(places) != len(patches):
+            raise ValueError(f"boxes has {len(places)} rows for {len(patches)} patches")
+        arrays = []
+        for i, patch in enumerate(patches):
+            pixels = patch.numpy() if is_tensor(patch) else patch
+            if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.dtype != np.bool_:
+                raise TypeError(f"patches[{i}] is {describe(patch)}, expected bool (h, w)")
+            arrays.append(np.ascontiguousarray(pixels))
+        corners = np.ascontiguousarray(places[:, :2].astype(np.int64).clip(-(2**31), 2**31))
+        return cls._of(size, *cpu.masks_from_patches(arrays, corners, *size), like=boxes)
+
+    def patch(self, i: SupportsIndex) -> Any:
+        """Mask i inside its tight box: bool (h, w)."""
+        i = range(len(self))[i]
+        x1, y1, x2, y2 = self._arrays[0][i].tolist()
+        out = np.empty((y2 - y1, x2 - x1), np.bool_)
+        cpu.masks_patch(*self._arrays, i, out)
+        return self._result(out)
+
+    def to_dense(self) -> Any:
+        """Bool (N, H, W)."""
+        out = np.zeros((len(self), *self.size), np.bool_)
+        cpu.masks_to_dense(*self._arrays, out, num_threads())
+        return self._result(out)

@@ -1,0 +1,258 @@
+"""What a `Masks` is made of: its arrays, how they are kept whole, chosen from and joined."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pyifcn._array import describe, is_tensor
+from pyifcn._runtime import cpu
+
+if TYPE_CHECKING:
+    import torch
+    from typing_extensions import Self
+
+_DTYPES = {"boxes": "int32", "offsets": "int64", "words": "uint64"}
+_RANKS = {"boxes": 2, "offsets": 1, "words": 1}
+
+
+class Storage:
+    """The arrays of masks, NumPy's or torch's, which never change."""
+
+    _size: tuple[int, int]
+    _arrays: tuple[Any, Any, Any]  # boxes, offsets, words
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, size: Sequence[int], boxes: Any, offsets: Any, words: Any) -> None:
+        size = checked_size(size)
+        arrays = {"boxes": boxes, "offsets": offsets, "words": words}
+        for name, array in arrays.items():
+            _check_array(name, array, like=boxes)
+        copies = [_copy(array) for array in arrays.values()]
+        host = [array.cpu() if is_tensor(array) else array for array in copies]
+        cpu.masks_check(*host, *size)
+        self._set(size, copies)
+
+    def _set(self, size: tuple[int, int], arrays: Sequence[Any]) -> None:
+        # What compiled code reads without another look is not to be written to.
+        for array in arrays:
+            if not is_tensor(array):
+                array.flags.writeable = False
+        self._size, self._arrays = size, (arrays[0], arrays[1], arrays[2])
+
+    @classmethod
+    def _of(
+        cls,
+        size: tuple[int, int],
+        boxes: npt.NDArray[np.int32],
+        offsets: npt.NDArray[np.int64],
+        words: npt.NDArray[np.uint64],
+        *,
+        like: Any = None,
+    ) -> Self:
+        """Masks of NumPy arrays that are known to be right and that nobody else holds.
+
+        They are kept as torch tensors where `like`, an array or masks, is made of those.
+        """
+        arrays: Sequence[Any] = (boxes, offsets, words)
+        if isinstance(like, Storage):
+            like = like._arrays[0]
+        if is_tensor(like):
+            arrays = [_as_tensor(array, like.device) for array in arrays]
+        masks = object.__new__(cls)
+        masks._set(size, arrays)
+        return masks
+
+    def _result(self, array: npt.NDArray[Any]) -> Any:
+        """A new NumPy array as one of these masks' kind."""
+        return _as_tensor(array, self.device) if self._is_torch else array
+
+    @property
+    def _is_torch(self) -> bool:
+        return is_tensor(self._arrays[0])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the image in pixels."""
+        return self._size
+
+    @property
+    def boxes(self) -> Any:
+        """int32 (N, 4): the tight half-open boxes, x1 y1 x2 y2; of an empty mask 0 0 0 0."""
+        return _shown(self._arrays[0])
+
+    @property
+    def offsets(self) -> Any:
+        """int64 (N + 1,): the first word of each mask, and the number of words."""
+        return _shown(self._arrays[1])
+
+    @property
+    def words(self) -> Any:
+        """uint64 (offsets[-1],): the bits."""
+        return _shown(self._arrays[2])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays together."""
+        return sum(int(array.nbytes) for array in self._arrays)
+
+    @property
+    def device(self) -> str | torch.device:
+        """Where the arrays are: a `torch.device`, or "cpu" of masks in NumPy arrays."""
+        device: str | torch.device = self._arrays[0].device if self._is_torch else "cpu"
+        return device
+
+    def to(self, device: str | int | torch.device) -> Self:
+        """The masks in torch tensors on a device; these themselves if they are there.
+
+        Args:
+            device: As torch names it.
+        """
+        import torch
+
+        if self._is_torch and self._arrays[0].device == torch.empty(0, device=device).device:
+            return self
+        arrays = [
+            array.to(device) if self._is_torch else _as_tensor(array.copy(), device)
+            for array in self._arrays
+        ]
+        masks = object.__new__(type(self))
+        masks._set(self._size, arrays)
+        return masks
+
+    def numpy(self) -> Self:
+        """The masks in NumPy arrays; these themselves if they are."""
+        if not self._is_torch:
+            return self
+        masks = object.__new__(type(self))
+        masks._set(self._size, [array.cpu().numpy() for array in self._arrays])
+        return masks
+
+    @classmethod
+    def cat(cls, masks: Sequence[Self]) -> Self:
+        """The masks of several `Masks` of the same image size, one after the other.
+
+        Args:
+            masks: At least one `Masks`, all of one kind.
+
+        Raises:
+            ValueError: If `masks` is empty or the sizes differ.
+        """
+        if not masks:
+            raise ValueError("masks must not be empty")
+        size = masks[0]._size
+        for other in masks:
+            if other._size != size:
+                raise ValueError(f"masks differ in size: {size} and {other._size}")
+        parts = [m.numpy()._arrays for m in masks]
+        return cls._of(
+            size,
+            np.concatenate([boxes for boxes, _, _ in parts]),
+            _offsets(np.concatenate([np.diff(offsets) for _, offsets, _ in parts])),
+            np.concatenate([words for _, _, words in parts]),
+            like=masks[0],
+        )
+
+    def __len__(self) -> int:
+        return len(self._arrays[0])
+
+    def __iter__(self) -> Iterator[Self]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: Any) -> Self:
+        """A `Masks` of the chosen masks, by an int, a slice, ints or bools of rank 1."""
+        boxes, starts, bits = self.numpy()._arrays
+        if isinstance(index, slice):
+            chosen = np.arange(len(self))[index]
+        else:
+            chosen = np.atleast_1d(np.asarray(index.cpu() if is_tensor(index) else index))
+            if chosen.size == 0:
+                chosen = chosen.astype(np.int64)
+            if chosen.ndim != 1 or chosen.dtype.kind not in "iub":
+                raise TypeError(f"index must be ints or bools of rank 1, got {describe(chosen)}")
+            chosen = np.arange(len(self))[chosen]
+        counts = np.diff(starts)[chosen]
+        offsets = _offsets(counts)
+        shift = starts[chosen] - offsets[:-1]
+        words = bits[np.repeat(shift, counts) + np.arange(offsets[-1])]
+        return self._of(self._size, boxes[chosen], offsets, words, like=self)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Storage):
+            return NotImplemented
+        mine, yours = self.numpy()._arrays, other.numpy()._arrays
+        return self._size == other._size and all(map(np.array_equal, mine, yours))
+
+    def __repr__(self) -> str:
+        where = f", device='{self.device}'" if self._is_torch else ""
+        return f"{type(self).__name__}({len(self)}, size={self._size}, {_told(self.nbytes)}{where})"
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        # NumPy's arrays, for torch does not pickle uint64.
+        return self._size, *self.numpy()._arrays, str(self.device) if self._is_torch else None
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        *fields, device = state
+        masks = type(self)(*fields)
+        self._set(masks._size, (masks if device is None else masks.to(device))._arrays)
+
+
+def checked_size(size: Sequence[int]) -> tuple[int, int]:
+    """`size` as (height, width) in ints.
+
+    Raises:
+        TypeError: It is no pair of integers.
+        ValueError: A side is negative or 2^31 or more.
+    """
+    try:
+        height, width = (operator.index(side) for side in size)
+    except (TypeError, ValueError):
+        raise TypeError(f"size must be (height, width), got {size!r}") from None
+    if height < 0 or width < 0 or max(height, width) >= 2**31:
+        raise ValueError(f"size must be in 0..2^31 - 1, got {(height, width)}")
+    return height, width
+
+
+def _check_array(name: str, array: Any, like: Any) -> None:
+    dtype, rank = _DTYPES[name], _RANKS[name]
+    is_array = isinstance(array, np.ndarray) or is_tensor(array)
+    if not is_array or array.ndim != rank or str(array.dtype).removeprefix("torch.") != dtype:
+        raise TypeError(f"{name} is {describe(array)}, expected {dtype} of rank {rank}")
+    if is_tensor(array) != is_tensor(like) or (is_tensor(array) and array.device != like.device):
+        raise TypeError(f"{name} is not of the library and on the device of boxes")
+
+
+def _copy(array: Any) -> Any:
+    if is_tensor(array):
+        return array.detach().clone(memory_format=sys.modules["torch"].contiguous_format)
+    return np.array(array, order="C")
+
+
+def _as_tensor(array: npt.NDArray[Any], device: Any) -> Any:
+    tensor = sys.modules["torch"].from_numpy(array)
+    return tensor.to(device)
+
+
+def _shown(array: Any) -> Any:
+    """The array for others, who cannot write to it."""
+    return array.clone() if is_tensor(array) else array.view()
+
+
+def _offsets(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where each mask's words begin, and where the last's end."""
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def _told(count: int) -> str:
+    """A number of bytes in words."""
+    for unit in ("GB", "MB", "kB"):
+        scale = 1000 ** (" kMG".index(unit[0]))
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count} bytes"
