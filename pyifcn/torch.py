@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from pyifcn.ops.assemble import run_assemble, run_assemble_backward, run_assemble_dense
-from pyifcn.ops.nms import run_batched_nms, run_nms
+from pyifcn.ops.nms import run_batched_nms, run_batched_nms_groups, run_nms, run_nms_groups
 from pyifcn.ops.ps_roi import run_ps_roi, run_ps_roi_backward
 
 ops = torch.ops.pyifcn
@@ -92,6 +92,12 @@ _assemble_dense.register_autograd(_assemble_dense_gradients, setup_context=_save
 _assemble_backward.register_autograd(_backward_gradients, setup_context=_save_backward)
 
 
+def _kept(like: Tensor) -> Tensor:
+    """In a fake kernel: so many indices as only a real one can tell."""
+    count = torch.library.get_ctx().new_dynamic_size()
+    return like.new_empty((count,), dtype=torch.int64)
+
+
 @torch.library.custom_op("pyifcn::nms", mutates_args=())
 def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     return run_nms(boxes, scores, iou_threshold)
@@ -99,8 +105,7 @@ def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
 
 @_nms.register_fake
 def _(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    kept = torch.library.get_ctx().new_dynamic_size()
-    return boxes.new_empty((kept,), dtype=torch.int64)
+    return _kept(boxes)
 
 
 @torch.library.custom_op("pyifcn::batched_nms", mutates_args=())
@@ -110,8 +115,29 @@ def _batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: flo
 
 @_batched_nms.register_fake
 def _(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
-    kept = torch.library.get_ctx().new_dynamic_size()
-    return boxes.new_empty((kept,), dtype=torch.int64)
+    return _kept(boxes)
+
+
+@torch.library.custom_op("pyifcn::nms_groups", mutates_args=())
+def _nms_groups(boxes: Tensor, scores: Tensor, iou_threshold: float) -> tuple[Tensor, Tensor]:
+    return run_nms_groups(boxes, scores, iou_threshold)
+
+
+@_nms_groups.register_fake
+def _(boxes: Tensor, scores: Tensor, iou_threshold: float) -> tuple[Tensor, Tensor]:
+    return _kept(boxes), boxes.new_empty((boxes.shape[0],), dtype=torch.int64)
+
+
+@torch.library.custom_op("pyifcn::batched_nms_groups", mutates_args=())
+def _batched_nms_groups(
+    boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float
+) -> tuple[Tensor, Tensor]:
+    return run_batched_nms_groups(boxes, scores, idxs, iou_threshold)
+
+
+@_batched_nms_groups.register_fake
+def _(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> tuple[Tensor, Tensor]:
+    return _kept(boxes), boxes.new_empty((boxes.shape[0],), dtype=torch.int64)
 
 
 @torch.library.custom_op("pyifcn::ps_roi", mutates_args=())

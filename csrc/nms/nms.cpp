@@ -1,6 +1,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <type_traits>
 
 #include "core/at_most.h"
@@ -95,6 +96,7 @@ size_t Suppressor<E>::lay_out(std::byte* memory, int64_t boxes) {
   take(places_, boxes);
   take(scratch_, boxes);
   take(slots_, boxes);
+  take(owners_, boxes);
   take(leaves_, leaves);
   take(bounds_, inner);
   take(alive_, leaves + inner);
@@ -104,29 +106,32 @@ size_t Suppressor<E>::lay_out(std::byte* memory, int64_t boxes) {
 }
 
 template <class E>
-void Suppressor<E>::run(const E* boxes, const uint32_t* order, int64_t count, uint8_t* keep) {
+void Suppressor<E>::run(const E* boxes, const uint32_t* order, int64_t count, uint8_t* keep,
+                        uint32_t* owners) {
   if (threshold_ >= 1) {  // the intersection is never more than the union, not even rounded
     std::fill_n(keep, count, uint8_t(1));
+    if (owners) std::iota(owners, owners + count, 0u);
     return;
   }
   for (int64_t i = 0; i < count; ++i) std::memcpy(&boxes_[i], boxes + 4 * int64_t(order[i]), sizeof(Box));
   if (threshold_ < 0 || count <= kListBoxes)
-    run_in_list(count, keep);
+    run_in_list(count, keep, owners);
   else
-    run_in_tree(count, keep);
+    run_in_tree(count, keep, owners);
 }
 
 template <class E>
-void Suppressor<E>::run_in_list(int64_t count, uint8_t* keep) {
+void Suppressor<E>::run_in_list(int64_t count, uint8_t* keep, uint32_t* owners) {
   for (int64_t i = 0; i < count; ++i) places_[i].index = uint32_t(i);
   NmsJob<E> job = fill_leaves(count);
   job.count = count;
   job.keep = keep;
+  job.owners = owners;
   in_list_(job);
 }
 
 template <class E>
-void Suppressor<E>::run_in_tree(int64_t count, uint8_t* keep) {
+void Suppressor<E>::run_in_tree(int64_t count, uint8_t* keep, uint32_t* owners) {
   int64_t placed = 0;
   for (int64_t i = 0; i < count; ++i) {
     slots_[i] = NmsJob<E>::kNoSlot;
@@ -138,7 +143,11 @@ void Suppressor<E>::run_in_tree(int64_t count, uint8_t* keep) {
   fill_bounds(job);
   job.count = count;
   job.keep = keep;
+  job.owners = owners ? owners_ : nullptr;
   in_tree_(job);
+  if (!owners) return;
+  for (int64_t i = 0; i < count; ++i)
+    owners[i] = slots_[i] == NmsJob<E>::kNoSlot ? uint32_t(i) : owners_[slots_[i]];
 }
 
 // Puts places [begin, end) along a space-filling curve through the space of boxes, x1 y1 x2 y2: the bits of

@@ -36,6 +36,7 @@ struct NmsJob {
   int levels;              // 1: leaves alone
   uint32_t* frontiers[2];  // each with room for a number for each leaf and sixteen more
   uint8_t* keep;           // out: 1 for each box that is kept
+  uint32_t* owners;  // out, of each slot: the box that was kept and took this one; null if not asked for
 };
 
 // Compares a kept box with the boxes that the tree's bounds let through. The threshold is not negative, and

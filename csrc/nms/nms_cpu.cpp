@@ -87,6 +87,11 @@ PYIFCN_INLINE void remove(const NmsJob<E>& job, uint32_t block, uint32_t lanes) 
   }
 }
 
+template <class E>
+PYIFCN_INLINE void write_owners(const NmsJob<E>& job, int64_t block, uint32_t lanes, int64_t owner) {
+  for (; lanes; lanes &= lanes - 1) job.owners[16 * block + __builtin_ctz(lanes)] = uint32_t(owner);
+}
+
 PYIFCN_INLINE float least_positive(float) { return __FLT_DENORM_MIN__; }
 PYIFCN_INLINE double least_positive(double) { return __DBL_DENORM_MIN__; }
 
@@ -95,8 +100,8 @@ PYIFCN_INLINE double least_positive(double) { return __DBL_DENORM_MIN__; }
 PYIFCN_INLINE float least_union(float area) { return area * (1 - 4 * __FLT_EPSILON__); }
 PYIFCN_INLINE double least_union(double area) { return area * (1 - 4 * __DBL_EPSILON__); }
 
-template <class E>
-PYIFCN_INLINE void suppress_from(const NmsJob<E>& job, uint32_t slot) {
+template <bool kOwners, class E>
+PYIFCN_INLINE void suppress_from(const NmsJob<E>& job, int64_t box, uint32_t slot) {
   using V = Vec<E>;
   const BoxBlock<E>& own = job.leaves[slot / 16];
   const Boxes<V> kept = repeat(own, int(slot % 16));
@@ -119,43 +124,50 @@ PYIFCN_INLINE void suppress_from(const NmsJob<E>& job, uint32_t slot) {
   }
   for (int64_t n = 0; n < count; ++n) {
     const uint32_t bits = suppressed(kept, job.leaves[from[n]], threshold) & job.alive[0][from[n]];
-    if (bits) remove(job, from[n], bits);
+    if (!bits) continue;
+    remove(job, from[n], bits);
+    if (kOwners) write_owners(job, from[n], bits, box);
   }
 }
 
-template <class E>
+template <bool kOwners, class E>
 PYIFCN_INLINE bool take(const NmsJob<E>& job, int64_t box, uint32_t slot) {
   const bool keep = job.alive[0][slot / 16] >> slot % 16 & 1;
   job.keep[box] = keep;
-  if (keep) remove(job, slot / 16, 1u << slot % 16);
-  return keep;
+  if (!keep) return false;
+  remove(job, slot / 16, 1u << slot % 16);
+  if (kOwners) job.owners[slot] = uint32_t(box);
+  return true;
 }
 
-template <class E>
+template <bool kOwners, class E>
 PYIFCN_INLINE void run_in_tree(const NmsJob<E>& job) {
   for (int64_t i = 0; i < job.count; ++i) {
     const uint32_t slot = job.slots[i];
     if (slot == job.kNoSlot)
       job.keep[i] = 1;
-    else if (take(job, i, slot))
-      suppress_from(job, slot);
+    else if (take<kOwners>(job, i, slot))
+      suppress_from<kOwners>(job, i, slot);
   }
 }
 
-template <class E>
+template <bool kOwners, class E>
 PYIFCN_INLINE void run_in_list(const NmsJob<E>& job) {
   using V = Vec<E>;
   bool zero_taken = false;
   for (int64_t i = 0; i < job.count; ++i) {
-    if (!take(job, i, uint32_t(i))) continue;
+    if (!take<kOwners>(job, i, uint32_t(i))) continue;
     const E area = job.leaves[i / 16].area[i % 16];
     if (area != area) continue;             // each IoU is NaN
     if (area == 0 && zero_taken) continue;  // one without area suppresses what any other does
     zero_taken = zero_taken || area == 0;
     const Boxes<V> kept = repeat(job.leaves[i / 16], int(i % 16));
     for (int64_t leaf = i / 16; leaf < job.leaf_count; ++leaf)
-      if (const uint32_t lanes = job.alive[0][leaf])
-        job.alive[0][leaf] = uint16_t(lanes & ~suppressed(kept, job.leaves[leaf], V::all(job.threshold)));
+      if (const uint32_t lanes = job.alive[0][leaf]) {
+        const uint32_t bits = suppressed(kept, job.leaves[leaf], V::all(job.threshold));
+        job.alive[0][leaf] = uint16_t(lanes & ~bits);
+        if (kOwners) write_owners(job, leaf, lanes & bits, i);
+      }
   }
 }
 
@@ -163,19 +175,19 @@ PYIFCN_INLINE void run_in_list(const NmsJob<E>& job) {
 
 template <>
 void nms_in_tree<kTarget, float>(const NmsJob<float>& job) {
-  run_in_tree(job);
+  job.owners ? run_in_tree<true>(job) : run_in_tree<false>(job);
 }
 template <>
 void nms_in_tree<kTarget, double>(const NmsJob<double>& job) {
-  run_in_tree(job);
+  job.owners ? run_in_tree<true>(job) : run_in_tree<false>(job);
 }
 template <>
 void nms_in_list<kTarget, float>(const NmsJob<float>& job) {
-  run_in_list(job);
+  job.owners ? run_in_list<true>(job) : run_in_list<false>(job);
 }
 template <>
 void nms_in_list<kTarget, double>(const NmsJob<double>& job) {
-  run_in_list(job);
+  job.owners ? run_in_list<true>(job) : run_in_list<false>(job);
 }
 
 }  // namespace pyifcn

@@ -23,8 +23,9 @@ public:
   Suppressor(double threshold, int64_t most_boxes);
 
   // Writes keep[i] = 1 where the box order[i] of `boxes`, rows of x1, y1, x2, y2, is kept, else 0. `order` is
-  // by falling score.
-  void run(const E* boxes, const uint32_t* order, int64_t count, uint8_t* keep);
+  // by falling score. Where `owners` is not null, owners[i] is the place in `order` of the box that was kept
+  // and took box order[i], its own where it is kept.
+  void run(const E* boxes, const uint32_t* order, int64_t count, uint8_t* keep, uint32_t* owners = nullptr);
 
 private:
   struct Box {
@@ -32,8 +33,8 @@ private:
   };
 
   size_t lay_out(std::byte* memory, int64_t boxes);
-  void run_in_list(int64_t count, uint8_t* keep);
-  void run_in_tree(int64_t count, uint8_t* keep);
+  void run_in_list(int64_t count, uint8_t* keep, uint32_t* owners);
+  void run_in_tree(int64_t count, uint8_t* keep, uint32_t* owners);
   void arrange(int64_t begin, int64_t end);
   NmsJob<E> fill_leaves(int64_t count);
   void fill_bounds(NmsJob<E>& job);
@@ -46,7 +47,7 @@ private:
   std::unique_ptr<std::byte[]> memory_;
   Box* boxes_;  // by falling score
   Keyed<uint32_t>*places_, *scratch_;
-  uint32_t *slots_, *frontiers_[2];
+  uint32_t *slots_, *owners_, *frontiers_[2];
   BoxBlock<E>* leaves_;
   BoundsBlock<E>* bounds_;
   uint16_t* alive_;

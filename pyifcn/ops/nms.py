@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, SupportsFloat
+from typing import TYPE_CHECKING, Literal, SupportsFloat, overload
 
 from pyifcn._array import (
     compiled,
@@ -19,7 +19,25 @@ if TYPE_CHECKING:
     from pyifcn._array import AnyArray
 
 
-def nms(boxes: AnyArray, scores: AnyArray, iou_threshold: SupportsFloat) -> AnyArray:
+@overload
+def nms(
+    boxes: AnyArray,
+    scores: AnyArray,
+    iou_threshold: SupportsFloat,
+    *,
+    return_groups: Literal[False] = False,
+) -> AnyArray: ...
+@overload
+def nms(
+    boxes: AnyArray, scores: AnyArray, iou_threshold: SupportsFloat, *, return_groups: Literal[True]
+) -> tuple[AnyArray, AnyArray]: ...
+def nms(
+    boxes: AnyArray,
+    scores: AnyArray,
+    iou_threshold: SupportsFloat,
+    *,
+    return_groups: bool = False,
+) -> AnyArray | tuple[AnyArray, AnyArray]:
     """Keeps the best of boxes that overlap.
 
     Boxes are taken by falling score, equal scores by index; NaN scores come first. Each is kept
@@ -38,9 +56,12 @@ def nms(boxes: AnyArray, scores: AnyArray, iou_threshold: SupportsFloat) -> AnyA
         boxes: (N, 4) rows of x1, y1, x2, y2 in any unit, float16, bfloat16, float32 or float64.
         scores: (N,) of the same dtype.
         iou_threshold: IoU above which the box with the lower score goes.
+        return_groups: Whether to tell which box suppressed which.
 
     Returns:
         int64 indices of the boxes that are kept, by falling score, of the same kind and device.
+        With `return_groups` also int64 (N,): for each box the index of the one that suppressed it,
+        the best of the kept ones that overlap it more than the threshold; its own if it is kept.
 
     Raises:
         TypeError: An argument has the wrong dtype, rank or device.
@@ -50,18 +71,48 @@ def nms(boxes: AnyArray, scores: AnyArray, iou_threshold: SupportsFloat) -> AnyA
         >>> import numpy as np
         >>> import pyifcn
         >>> boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60]], np.float32)
-        >>> pyifcn.nms(boxes, np.array([0.8, 0.9, 0.1], np.float32), iou_threshold=0.5)
+        >>> scores = np.array([0.8, 0.9, 0.1], np.float32)
+        >>> pyifcn.nms(boxes, scores, iou_threshold=0.5)
         array([1, 2])
+        >>> pyifcn.nms(boxes, scores, iou_threshold=0.5, return_groups=True)
+        (array([1, 2]), array([1, 1, 2]))
     """
-    threshold = _as_threshold(iou_threshold)
+    threshold = as_threshold(iou_threshold)
+    if return_groups:
+        if runs_directly(boxes, scores):
+            return run_nms_groups(boxes, scores, threshold)
+        return torch_ops().nms_groups(boxes, scores, threshold)
     if runs_directly(boxes, scores):
         return run_nms(boxes, scores, threshold)
     return torch_ops().nms(boxes, scores, threshold)
 
 
+@overload
 def batched_nms(
-    boxes: AnyArray, scores: AnyArray, idxs: AnyArray, iou_threshold: SupportsFloat
-) -> AnyArray:
+    boxes: AnyArray,
+    scores: AnyArray,
+    idxs: AnyArray,
+    iou_threshold: SupportsFloat,
+    *,
+    return_groups: Literal[False] = False,
+) -> AnyArray: ...
+@overload
+def batched_nms(
+    boxes: AnyArray,
+    scores: AnyArray,
+    idxs: AnyArray,
+    iou_threshold: SupportsFloat,
+    *,
+    return_groups: Literal[True],
+) -> tuple[AnyArray, AnyArray]: ...
+def batched_nms(
+    boxes: AnyArray,
+    scores: AnyArray,
+    idxs: AnyArray,
+    iou_threshold: SupportsFloat,
+    *,
+    return_groups: bool = False,
+) -> AnyArray | tuple[AnyArray, AnyArray]:
     """`nms` within each category: boxes of different categories do not suppress each other.
 
     The boxes kept are those of `torchvision.ops.batched_nms` on the CPU for any input. That
@@ -76,9 +127,12 @@ def batched_nms(
         scores: (N,) of the same dtype.
         idxs: (N,) integers, the category of each box.
         iou_threshold: IoU above which the box with the lower score goes.
+        return_groups: Whether to tell which box suppressed which.
 
     Returns:
         int64 indices of the boxes that are kept, by falling score, of the same kind and device.
+        With `return_groups` also int64 (N,): for each box the index of the one that suppressed it,
+        the best of the kept ones that overlap it more than the threshold; its own if it is kept.
 
     Raises:
         TypeError: An argument has the wrong dtype, rank or device.
@@ -92,7 +146,11 @@ def batched_nms(
         >>> pyifcn.batched_nms(boxes, scores, np.array([0, 1, 0]), iou_threshold=0.5)
         array([1, 0])
     """
-    threshold = _as_threshold(iou_threshold)
+    threshold = as_threshold(iou_threshold)
+    if return_groups:
+        if runs_directly(boxes, scores, idxs):
+            return run_batched_nms_groups(boxes, scores, idxs, threshold)
+        return torch_ops().batched_nms_groups(boxes, scores, idxs, threshold)
     if runs_directly(boxes, scores, idxs):
         return run_batched_nms(boxes, scores, idxs, threshold)
     return torch_ops().batched_nms(boxes, scores, idxs, threshold)
@@ -100,26 +158,57 @@ def batched_nms(
 
 def run_nms(boxes: AnyArray, scores: AnyArray, iou_threshold: float) -> AnyArray:
     """`nms` on the compiled module."""
-    boxes = widened(contiguous(boxes, "boxes", 2))
-    scores = widened(contiguous(scores, "scores", 1, boxes))
+    boxes, scores = _boxes_and_scores(boxes, scores)
     module, execution = compiled(boxes)
     keep = empty((boxes.shape[0],), boxes, "int64")
     return keep[: module.nms(boxes, scores, iou_threshold, keep, execution)]
+
+
+def run_nms_groups(
+    boxes: AnyArray, scores: AnyArray, iou_threshold: float
+) -> tuple[AnyArray, AnyArray]:
+    """`nms` with groups on the compiled module."""
+    boxes, scores = _boxes_and_scores(boxes, scores)
+    module, execution = compiled(boxes)
+    keep, groups = (empty((boxes.shape[0],), boxes, "int64") for _ in range(2))
+    count = module.nms_groups(boxes, scores, iou_threshold, keep, groups, execution)
+    return keep[:count], groups
 
 
 def run_batched_nms(
     boxes: AnyArray, scores: AnyArray, idxs: AnyArray, iou_threshold: float
 ) -> AnyArray:
     """`batched_nms` on the compiled module."""
-    boxes = widened(contiguous(boxes, "boxes", 2))
-    scores = widened(contiguous(scores, "scores", 1, boxes))
+    boxes, scores = _boxes_and_scores(boxes, scores)
     idxs = contiguous_int64(idxs, "idxs", 1, boxes)
     module, execution = compiled(boxes)
     keep = empty((boxes.shape[0],), boxes, "int64")
     return keep[: module.batched_nms(boxes, scores, idxs, iou_threshold, keep, execution)]
 
 
-def _as_threshold(value: SupportsFloat) -> float:
+def run_batched_nms_groups(
+    boxes: AnyArray, scores: AnyArray, idxs: AnyArray, iou_threshold: float
+) -> tuple[AnyArray, AnyArray]:
+    """`batched_nms` with groups on the compiled module."""
+    boxes, scores = _boxes_and_scores(boxes, scores)
+    idxs = contiguous_int64(idxs, "idxs", 1, boxes)
+    module, execution = compiled(boxes)
+    keep, groups = (empty((boxes.shape[0],), boxes, "int64") for _ in range(2))
+    count = module.batched_nms_groups(boxes, scores, idxs, iou_threshold, keep, groups, execution)
+    return keep[:count], groups
+
+
+def as_threshold(value: SupportsFloat) -> float:
+    """An `iou_threshold` as a float.
+
+    Raises:
+        TypeError: It is no number.
+    """
     if not hasattr(value, "__float__"):
         raise TypeError(f"iou_threshold is {describe(value)}, expected a number")
     return float(value)
+
+
+def _boxes_and_scores(boxes: AnyArray, scores: AnyArray) -> tuple[AnyArray, AnyArray]:
+    boxes = widened(contiguous(boxes, "boxes", 2))
+    return boxes, widened(contiguous(scores, "scores", 1, boxes))
