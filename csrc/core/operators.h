@@ -8,6 +8,8 @@ namespace pyifcn {
 void register_assemble(pybind11::module_& module);
 void register_nms(pybind11::module_& module);
 void register_masks(pybind11::module_& module);
+void register_mask_sets(pybind11::module_& module);
+void register_mask_geometry(pybind11::module_& module);
 void register_rle(pybind11::module_& module);
 void register_propose(pybind11::module_& module);
 void register_ps_roi(pybind11::module_& module);

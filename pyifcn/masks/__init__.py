@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pyifcn.masks.coco import CocoMixin
 from pyifcn.masks.formats import FormatsMixin
+from pyifcn.masks.geometry import GeometryMixin
 from pyifcn.masks.overlap import OverlapMixin
+from pyifcn.masks.sets import SetsMixin
 
 __all__ = ["Masks"]
 
 
-class Masks(FormatsMixin, CocoMixin, OverlapMixin):
+class Masks(FormatsMixin, CocoMixin, OverlapMixin, SetsMixin, GeometryMixin):
     """N binary masks of one image.
 
     Mask i occupies the rows y1..y2 of its tight half-open box. A row is the 64-bit words of the
