@@ -12,6 +12,7 @@ from pyifcn.masks import Masks
 from pyifcn.ops.assemble import assemble, assemble_dense
 from pyifcn.ops.assemble_rois import assemble_rois
 from pyifcn.ops.nms import batched_nms, nms
+from pyifcn.ops.nms_from_iou import nms_from_iou
 from pyifcn.ops.propose import Proposals, propose
 from pyifcn.ops.ps_roi import ps_roi_align, ps_roi_pool
 
@@ -33,6 +34,7 @@ __all__ = [
     "batched_nms",
     "current_target",
     "nms",
+    "nms_from_iou",
     "propose",
     "ps_roi_align",
     "ps_roi_pool",

@@ -12,6 +12,7 @@ import torch
 
 from pyifcn.ops.assemble import run_assemble, run_assemble_backward, run_assemble_dense
 from pyifcn.ops.nms import run_batched_nms, run_batched_nms_groups, run_nms, run_nms_groups
+from pyifcn.ops.nms_from_iou import run_nms_from_iou
 from pyifcn.ops.ps_roi import run_ps_roi, run_ps_roi_backward
 
 ops = torch.ops.pyifcn
@@ -138,6 +139,16 @@ def _batched_nms_groups(
 @_batched_nms_groups.register_fake
 def _(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> tuple[Tensor, Tensor]:
     return _kept(boxes), boxes.new_empty((boxes.shape[0],), dtype=torch.int64)
+
+
+@torch.library.custom_op("pyifcn::nms_from_iou", mutates_args=())
+def _nms_from_iou(iou: Tensor, scores: Tensor, iou_threshold: float) -> tuple[Tensor, Tensor]:
+    return run_nms_from_iou(iou, scores, iou_threshold)
+
+
+@_nms_from_iou.register_fake
+def _(iou: Tensor, scores: Tensor, iou_threshold: float) -> tuple[Tensor, Tensor]:
+    return _kept(iou), iou.new_empty((iou.shape[0],), dtype=torch.int64)
 
 
 @torch.library.custom_op("pyifcn::ps_roi", mutates_args=())

@@ -1,0 +1,102 @@
+#include "nms_from_iou/nms_from_iou.h"
+
+#include <cmath>
+#include <vector>
+
+#include "core/at_most.h"
+#include "core/bind.h"
+#include "core/dispatch.h"
+#include "core/half.h"
+#include "core/operators.h"
+#include "nms/suppressor.h"
+
+namespace pyifcn {
+namespace {
+
+// The largest value not above the threshold, as it is compared.
+template <class E>
+auto compared(double threshold) {
+  if constexpr (std::is_floating_point_v<E>) {
+    return at_most<E>(threshold);
+  } else {
+    constexpr bool kFloat16 = std::is_same_v<E, Float16>;
+    const float wide = at_most<float>(threshold);
+    const uint16_t nearest = kFloat16 ? to_float16(wide) : to_bfloat16(wide);
+    const float value = kFloat16 ? from_float16(nearest) : from_bfloat16(nearest);
+    return int16_t(rising(nearest) - (value > wide));
+  }
+}
+
+struct Arguments {
+  Array iou;
+  int64_t count;
+  double threshold;
+  int64_t *keep, *groups;
+};
+
+template <class E>
+int64_t run(const Arguments& a, const std::vector<uint32_t>& order) {
+  const auto* matrix = static_cast<const typename Element<E>::Stored*>(a.iou.data);
+  const auto kernel = dispatch([]<Target T>() { return &drop_above<T, E>; });
+  std::vector<uint64_t> alive(size_t(a.count + 63) / 64, ~uint64_t(0));
+  if (a.count % 64) alive.back() = (uint64_t(1) << a.count % 64) - 1;
+  DropJob<E> job{nullptr, a.count, compared<E>(a.threshold), alive.data(), a.groups, 0};
+  int64_t kept = 0;
+  for (const uint32_t i : order) {
+    uint64_t& word = alive[i / 64];
+    const uint64_t bit = uint64_t(1) << i % 64;
+    if (!(word & bit)) continue;
+    word -= bit;
+    a.keep[kept++] = a.groups[i] = i;
+    job.row = matrix + i * a.count;
+    job.owner = i;
+    kernel(job);
+  }
+  return kept;
+}
+
+std::vector<uint32_t> order_of(const Array& scores) {
+  if (scores.dtype == Dtype::float32)
+    return order_by_score(static_cast<const float*>(scores.data), scores.shape[0]);
+  return order_by_score(static_cast<const double*>(scores.data), scores.shape[0]);
+}
+
+// Writes the kept indices to the front of `keep`, which has room for all, and returns how many. `scores` is
+// float32 or float64.
+int64_t bind_nms_from_iou(py::handle iou, py::handle scores, double threshold, py::handle keep,
+                          py::handle groups, int) {
+  const Array matrix = as_array(iou, "iou"), s = as_array(scores, "scores");
+  matrix.check_rank(2);
+  s.check_rank(1);
+  const int64_t count = matrix.shape[0];
+  require(matrix.shape[1] == count, "iou has shape (", count, ", ", matrix.shape[1], "), expected (N, N)");
+  require(s.shape[0] == count, "scores has ", s.shape[0], " elements, expected one for each of the ", count,
+          " rows of iou");
+  require(count <= 1 << 30, "iou has ", count, " rows, expected at most ", 1 << 30);
+  require(!std::isnan(threshold), "iou_threshold is NaN");
+  if (s.dtype != Dtype::float64) s.check(Dtype::float32, 1);
+  const Arguments a{matrix, count, threshold, as_array(keep, "keep").view<int64_t, 1>().data,
+                    as_array(groups, "groups").view<int64_t, 1>().data};
+  const auto work = [&]() -> int64_t (*)(const Arguments&, const std::vector<uint32_t>&) {
+    switch (matrix.dtype) {
+      case Dtype::float16:
+        return &run<Float16>;
+      case Dtype::bfloat16:
+        return &run<Bfloat16>;
+      case Dtype::float32:
+        return &run<float>;
+      case Dtype::float64:
+        return &run<double>;
+      default:
+        throw type_error(
+            sentence("iou is ", name_of(matrix.dtype), ", expected float16, bfloat16, float32 or float64"));
+    }
+  }();
+  return without_gil([&] { return work(a, order_of(s)); });
+}
+
+}  // namespace
+
+void register_nms_from_iou(py::module_& module) { module.def("nms_from_iou", &bind_nms_from_iou); }
+
+}  // namespace pyifcn
