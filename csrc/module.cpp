@@ -31,6 +31,7 @@ PYBIND11_MODULE(_cpu, module) {
   register_rle(module);
   register_propose(module);
   register_ps_roi(module);
+  register_mask_voting(module);
 }
 
 }  // namespace pyifcn

@@ -11,6 +11,7 @@ from pyifcn._runtime import available_targets, current_target, use_target
 from pyifcn.masks import Masks
 from pyifcn.ops.assemble import assemble, assemble_dense
 from pyifcn.ops.assemble_rois import assemble_rois
+from pyifcn.ops.mask_voting import VotedMasks, mask_voting
 from pyifcn.ops.nms import batched_nms, nms
 from pyifcn.ops.nms_from_iou import nms_from_iou
 from pyifcn.ops.propose import Proposals, propose
@@ -27,12 +28,14 @@ if "torch" in sys.modules:  # so that torch.ops.pyifcn is there
 __all__ = [
     "Masks",
     "Proposals",
+    "VotedMasks",
     "assemble",
     "assemble_dense",
     "assemble_rois",
     "available_targets",
     "batched_nms",
     "current_target",
+    "mask_voting",
     "nms",
     "nms_from_iou",
     "propose",

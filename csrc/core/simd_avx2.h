@@ -166,6 +166,8 @@ struct U32 {
 };
 PYIFCN_INLINE U32 select(Mask32 m, U32 a, U32 b) { return {_mm256_blendv_epi8(b.v, a.v, m.v)}; }
 PYIFCN_INLINE Mask32 operator==(U32 a, U32 b) { return {_mm256_cmpeq_epi32(a.v, b.v)}; }
+PYIFCN_INLINE U32 operator+(U32 a, U32 b) { return {_mm256_add_epi32(a.v, b.v)}; }
+PYIFCN_INLINE uint32_t top_bits(U32 a) { return uint32_t(_mm256_movemask_ps(_mm256_castsi256_ps(a.v))); }
 
 struct U64 {
   using T = uint64_t;

@@ -118,6 +118,8 @@ struct U32 {
 };
 PYIFCN_INLINE U32 select(Mask32 m, U32 a, U32 b) { return {_mm512_mask_blend_epi32(m.v, b.v, a.v)}; }
 PYIFCN_INLINE Mask32 operator==(U32 a, U32 b) { return {_mm512_cmpeq_epi32_mask(a.v, b.v)}; }
+PYIFCN_INLINE U32 operator+(U32 a, U32 b) { return {_mm512_add_epi32(a.v, b.v)}; }
+PYIFCN_INLINE uint32_t top_bits(U32 a) { return _mm512_movepi32_mask(a.v); }
 
 struct U64 {
   using T = uint64_t;

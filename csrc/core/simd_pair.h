@@ -91,6 +91,10 @@ PYIFCN_INLINE Pair<V> popcount(Pair<V> a) {
   return {popcount(a.lo), popcount(a.hi)};
 }
 template <class V>
+PYIFCN_INLINE uint32_t top_bits(Pair<V> a) {
+  return top_bits(a.lo) | top_bits(a.hi) << V::lanes;
+}
+template <class V>
 PYIFCN_INLINE typename Pair<V>::Mask operator<(Pair<V> a, Pair<V> b) {
   return {a.lo < b.lo, a.hi < b.hi};
 }

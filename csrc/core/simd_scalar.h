@@ -98,6 +98,7 @@ PYIFCN_INLINE ScalarMask operator==(Scalar<T> a, Scalar<T> b) {
   return {a.v == b.v};
 }
 
+PYIFCN_INLINE uint32_t top_bits(Scalar<uint32_t> a) { return a.v >> 31; }
 PYIFCN_INLINE Scalar<uint64_t> popcount(Scalar<uint64_t> a) {
   uint64_t x = a.v;
   x = x - ((x >> 1) & 0x5555555555555555u);
