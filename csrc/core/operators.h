@@ -11,6 +11,8 @@ void register_nms_from_iou(pybind11::module_& module);
 void register_masks(pybind11::module_& module);
 void register_mask_sets(pybind11::module_& module);
 void register_mask_geometry(pybind11::module_& module);
+void register_mask_labels(pybind11::module_& module);
+void register_mask_contours(pybind11::module_& module);
 void register_rle(pybind11::module_& module);
 void register_propose(pybind11::module_& module);
 void register_ps_roi(pybind11::module_& module);

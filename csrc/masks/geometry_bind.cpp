@@ -2,6 +2,7 @@
 
 #include "core/dispatch.h"
 #include "core/operators.h"
+#include "masks/bits.h"
 #include "masks/build.h"
 
 namespace pyifcn {
@@ -64,31 +65,6 @@ struct Side {
   int64_t first(int64_t from) const { return from == 0 ? 0 : (2 * out * from + in - 1) / (2 * in); }
 };
 
-// Calls visit(x) for each bit of a row that differs from the one before, and at the end of a last run.
-template <class Visit>
-void visit_changes(const uint64_t* words, int64_t across, Visit visit) {
-  uint64_t before = 0;
-  for (int64_t k = 0; k < across; ++k) {
-    for (uint64_t changes = words[k] ^ (words[k] << 1 | before); changes; changes &= changes - 1)
-      visit(64 * k + std::countr_zero(changes));
-    before = words[k] >> 63;
-  }
-  if (before) visit(64 * across);
-}
-
-// Sets bits [begin, end) of a row of words; begin < end.
-void set_bits(uint64_t* words, int64_t begin, int64_t end) {
-  const uint64_t from = ~uint64_t(0) << begin % 64, to = ~uint64_t(0) >> (63 - (end - 1) % 64);
-  uint64_t *word = words + begin / 64, *last = words + (end - 1) / 64;
-  if (word == last) {
-    *word |= from & to;
-    return;
-  }
-  *word++ |= from;
-  while (word < last) *word++ = ~uint64_t(0);
-  *last |= to;
-}
-
 // A mask in an image of another size. Runs are resized, not pixels.
 struct Resized {
   MaskView mask;
@@ -110,15 +86,10 @@ struct Resized {
       }
       before = from;
       std::fill_n(to, across, uint64_t(0));
-      int64_t start = -1;
-      visit_changes(mask.words + (from - mask.y1) * mask_across, mask_across, [&](int64_t bit) {
-        const int64_t at = std::clamp(x.first(left + bit), low, high);
-        if (start < 0) {
-          start = at;
-          return;
-        }
-        if (start < at) set_bits(to, start - low, at - low);
-        start = -1;
+      visit_runs(mask.words + (from - mask.y1) * mask_across, mask_across, [&](int64_t start, int64_t stop) {
+        start = std::clamp(x.first(left + start), low, high);
+        stop = std::clamp(x.first(left + stop), low, high);
+        if (start < stop) set_bits(to, start - low, stop - low);
       });
     }
   }

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from pyifcn.masks.coco import CocoMixin
+from pyifcn.masks.contours import ContoursMixin
 from pyifcn.masks.formats import FormatsMixin
 from pyifcn.masks.geometry import GeometryMixin
+from pyifcn.masks.labels import LabelsMixin
 from pyifcn.masks.overlap import OverlapMixin
 from pyifcn.masks.sets import SetsMixin
 
 __all__ = ["Masks"]
 
 
-class Masks(FormatsMixin, CocoMixin, OverlapMixin, SetsMixin, GeometryMixin):
+class Masks(
+    FormatsMixin,
+    CocoMixin,
+    LabelsMixin,
+    ContoursMixin,
+    OverlapMixin,
+    SetsMixin,
+    GeometryMixin,
+):
     """N binary masks of one image.
 
     Mask i occupies the rows y1..y2 of its tight half-open box. A row is the 64-bit words of the
