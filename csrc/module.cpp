@@ -34,6 +34,7 @@ PYBIND11_MODULE(_cpu, module) {
   register_propose(module);
   register_ps_roi(module);
   register_mask_voting(module);
+  register_paste(module);
 }
 
 }  // namespace pyifcn

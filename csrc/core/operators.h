@@ -17,5 +17,6 @@ void register_rle(pybind11::module_& module);
 void register_propose(pybind11::module_& module);
 void register_ps_roi(pybind11::module_& module);
 void register_mask_voting(pybind11::module_& module);
+void register_paste(pybind11::module_& module);
 
 }  // namespace pyifcn
