@@ -14,6 +14,7 @@ from pyifcn.ops.assemble_rois import assemble_rois
 from pyifcn.ops.mask_voting import VotedMasks, mask_voting
 from pyifcn.ops.nms import batched_nms, nms
 from pyifcn.ops.nms_from_iou import nms_from_iou
+from pyifcn.ops.paste_masks import paste_masks
 from pyifcn.ops.propose import Proposals, propose
 from pyifcn.ops.ps_roi import ps_roi_align, ps_roi_pool
 
@@ -38,6 +39,7 @@ __all__ = [
     "mask_voting",
     "nms",
     "nms_from_iou",
+    "paste_masks",
     "propose",
     "ps_roi_align",
     "ps_roi_pool",

@@ -13,6 +13,7 @@ import torch
 from pyifcn.ops.assemble import run_assemble, run_assemble_backward, run_assemble_dense
 from pyifcn.ops.nms import run_batched_nms, run_batched_nms_groups, run_nms, run_nms_groups
 from pyifcn.ops.nms_from_iou import run_nms_from_iou
+from pyifcn.ops.paste_masks import run_paste_masks
 from pyifcn.ops.ps_roi import run_ps_roi, run_ps_roi_backward
 
 ops = torch.ops.pyifcn
@@ -149,6 +150,32 @@ def _nms_from_iou(iou: Tensor, scores: Tensor, iou_threshold: float) -> tuple[Te
 @_nms_from_iou.register_fake
 def _(iou: Tensor, scores: Tensor, iou_threshold: float) -> tuple[Tensor, Tensor]:
     return _kept(iou), iou.new_empty((iou.shape[0],), dtype=torch.int64)
+
+
+@torch.library.custom_op("pyifcn::paste_masks", mutates_args=())
+def _paste_masks(
+    masks: Tensor,
+    boxes: Tensor,
+    height: int,
+    width: int,
+    threshold: float | None,
+    convention: str,
+    out: str,
+) -> Tensor:
+    return run_paste_masks(masks, boxes, height, width, threshold, convention, out)
+
+
+@_paste_masks.register_fake
+def _(
+    masks: Tensor,
+    boxes: Tensor,
+    height: int,
+    width: int,
+    threshold: float | None,
+    convention: str,
+    out: str,
+) -> Tensor:
+    return masks.new_empty((masks.shape[0], height, width), dtype=getattr(torch, out))
 
 
 @torch.library.custom_op("pyifcn::ps_roi", mutates_args=())

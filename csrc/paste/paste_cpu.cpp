@@ -26,82 +26,42 @@ PYIFCN_INLINE E background() {
   return finite(-E(__builtin_inf()));
 }
 
-template <class V, class E>
-PYIFCN_INLINE V blend(V a, V b, E weight) {
-  return a + V::all(weight) * (b - a);
+template <class V>
+PYIFCN_INLINE V blend(V a, V b, V weight) {
+  return a + weight * (b - a);
 }
+
+// Bit s of `first` is whether the first pixel of a block's span s is set.
+struct Ends {
+  uint64_t first, last;
+};
 
 // The rows of a job, blended one after the other.
 template <class E>
-struct Rows {
-  using V = Vec<E>;
+class Rows {
+public:
+  PYIFCN_INLINE explicit Rows(const PasteJob<E>& job)
+      : job_(job),
+        pitch_(job.spans + kPasteSlack),
+        cells_(job.scratch),
+        spread_(cells_ + job.width + 3),
+        left_(spread_ + 4 * pitch_),
+        slope_(left_ + pitch_) {}
 
-  const PasteJob<E>& job;
-  const int64_t pitch = job.spans + kPasteSlack;
-  E* const cells = job.scratch;
-  E* const spread = cells + job.width + 3;  // of an even and of an odd row of cells: left ends, right ends
-  E* const left = spread + 4 * pitch;  // of the row of pixels: left ends, and their distance to the right
-  E* const slope = left + pitch;
-  int32_t held[2] = {-1, -1};  // which rows of cells `spread` has
-  bool passes[2] = {};         // whether one of their values is above
-
-  PYIFCN_INLINE explicit Rows(const PasteJob<E>& of) : job(of) {}
-
-  PYIFCN_INLINE void hold(int32_t row) {
-    const int slot = row % 2;
-    if (held[slot] == row) return;
-    held[slot] = row;
-    for (int64_t x = 0; x < job.width + 3; ++x) cells[x] = 0;
-    if (1 <= row && row <= job.height)
-      for (int64_t x = 0; x < job.width; ++x) cells[x + 1] = finite(job.mask[(row - 1) * job.width + x]);
-    E *lefts = spread + 2 * slot * pitch, *rights = lefts + pitch;
-    bool any = false;
-    for (int64_t s = 0; s < job.spans; ++s) {
-      const int32_t cell = job.span_cells[s];
-      lefts[s] = cells[cell];
-      rights[s] = cells[cell + 1];
-      any |= lefts[s] > job.above || rights[s] > job.above;
-    }
-    passes[slot] = any;
-    for (int64_t s = job.spans; s < pitch; ++s) lefts[s] = rights[s] = background<E>();
-  }
-
-  // Makes ready row i of pixels; false if none of its pixels can be set.
+  // Makes ready row i of pixels; false if none of them can be set.
   PYIFCN_INLINE bool start(int64_t i) {
-    const int32_t row = job.row_cells[i], next = row <= job.height ? row + 1 : row;
+    const int32_t row = job_.row_cells[i], next = row <= job_.height ? row + 1 : row;
     hold(row);
     hold(next);
-    return passes[row % 2] || passes[next % 2];
+    upper_ = spread_ + 2 * (row % 2) * pitch_;
+    lower_ = spread_ + 2 * (next % 2) * pitch_;
+    weight_ = job_.row_weights[i];
+    return passes_[row % 2] || passes_[next % 2];
   }
 
-  // Blends row i at spans [s, s + lanes): its left ends, and their distance to the right ones.
-  PYIFCN_INLINE void blend_spans(int64_t i, int64_t s, V& a, V& d) {
-    const int32_t row = job.row_cells[i], next = row <= job.height ? row + 1 : row;
-    const E *upper = spread + 2 * (row % 2) * pitch + s, *lower = spread + 2 * (next % 2) * pitch + s;
-    const E weight = job.row_weights[i];
-    a = blend(V::load(upper), V::load(lower), weight);
-    d = blend(V::load(upper + pitch), V::load(lower + pitch), weight) - a;
-    a.store(left + s);
-    d.store(slope + s);
-  }
-
-  // How many pixels of span s are set in the row that was blended.
-  PYIFCN_INLINE int64_t count_set(int64_t s) const {
-    const V a = V::all(left[s]), d = V::all(slope[s]), above = V::all(job.above);
-    const E* weights = job.weights + job.starts[s] - job.starts[0];
-    const int64_t count = job.starts[s + 1] - job.starts[s];
-    int64_t set = 0;
-    for (int64_t x = 0; x < count; x += V::lanes) {
-      const uint32_t bits = (a + V::load(weights + x) * d > above).bits();
-      set += __builtin_popcount(count - x < V::lanes ? bits & ((1u << (count - x)) - 1) : bits);
-    }
-    return set;
-  }
-
-  // Calls run(begin, end) for each run of pixels of row i that are set.
+  // Calls run(begin, end) for each run of the row's pixels that are set.
   template <class Run>
-  PYIFCN_INLINE void runs(int64_t i, Run run) {
-    const V above = V::all(job.above);
+  PYIFCN_INLINE void runs(Run run) const {
     int64_t begin = 0;
     bool open = false;
     const auto toggle = [&](int64_t x) {
@@ -109,26 +69,118 @@ struct Rows {
       begin = x;
       open = !open;
     };
-    for (int64_t block = 0; block < job.spans; block += 64) {
-      uint64_t firsts = 0, lasts = 0;
-      for (int bit = 0; bit < 64 && block + bit < job.spans; bit += V::lanes) {
-        V a, d;
-        blend_spans(i, block + bit, a, d);
-        const V first = a + V::load(job.first_weights + block + bit) * d;
-        const V last = a + V::load(job.last_weights + block + bit) * d;
-        firsts |= uint64_t((first > above).bits()) << bit;
-        lasts |= uint64_t((last > above).bits()) << bit;
-      }
-      const uint64_t between = firsts ^ (lasts << 1 | uint64_t(open)), inside = firsts ^ lasts;
+    for (int64_t block = 0; block < job_.spans; block += 64) {
+      const Ends ends = blend_block(block);
+      const uint64_t between = ends.first ^ (ends.last << 1 | uint64_t(open)),
+                     inside = ends.first ^ ends.last;
       for (uint64_t changes = between | inside; changes; changes &= changes - 1) {
         const int bit = __builtin_ctzll(changes);
-        const int64_t s = block + bit;
-        if (between >> bit & 1) toggle(job.starts[s]);
-        if (inside >> bit & 1) toggle(open ? job.starts[s] + count_set(s) : job.starts[s + 1] - count_set(s));
+        if (between >> bit & 1) toggle(job_.starts[block + bit]);
+        if (inside >> bit & 1) toggle(open ? end_inside(block + bit) : begin_inside(block + bit));
       }
     }
-    if (open) run(begin, job.starts[job.spans]);
+    if (open) run(begin, job_.starts[job_.spans]);
   }
+
+  // Widens x1 and x2 to the first and the last of the row's pixels that are set; false if there is none.
+  PYIFCN_INLINE bool widen(int64_t& x1, int64_t& x2) const {
+    bool any = false;
+    for (int64_t block = 0; block < job_.spans; block += 64) {
+      const Ends ends = blend_block(block);
+      const uint64_t some = ends.first | ends.last;
+      if (!some) continue;
+      any = true;
+      const int low = __builtin_ctzll(some), high = 63 - __builtin_clzll(some);
+      if (job_.starts[block + low] < x1) {
+        const int64_t x = ends.first >> low & 1 ? job_.starts[block + low] : begin_inside(block + low);
+        x1 = x < x1 ? x : x1;
+      }
+      if (job_.starts[block + high + 1] > x2) {
+        const int64_t x = ends.last >> high & 1 ? job_.starts[block + high + 1] : end_inside(block + high);
+        x2 = x > x2 ? x : x2;
+      }
+    }
+    return any;
+  }
+
+  // Calls pixel(x, value) for each of the row's pixels.
+  template <class Pixel>
+  PYIFCN_INLINE void values(Pixel pixel) const {
+    for (int64_t block = 0; block < job_.spans; block += 64) blend_block(block);
+    for (int64_t s = 0; s < job_.spans; ++s)
+      for (int64_t x = job_.starts[s]; x < job_.starts[s + 1]; ++x)
+        pixel(x, left_[s] + job_.weights[x - job_.starts[0]] * slope_[s]);
+  }
+
+private:
+  using V = Vec<E>;
+
+  // Spreads a row of cells, unless it is held.
+  PYIFCN_INLINE void hold(int32_t row) {
+    const int slot = row % 2;
+    if (held_[slot] == row) return;
+    held_[slot] = row;
+    for (int64_t x = 0; x < job_.width + 3; ++x) cells_[x] = 0;
+    if (1 <= row && row <= job_.height)
+      for (int64_t x = 0; x < job_.width; ++x) cells_[x + 1] = finite(job_.mask[(row - 1) * job_.width + x]);
+    E *lefts = spread_ + 2 * slot * pitch_, *rights = lefts + pitch_;
+    for (int64_t s = 0; s < job_.spans; ++s) {
+      lefts[s] = cells_[job_.span_cells[s]];
+      rights[s] = cells_[job_.span_cells[s] + 1];
+    }
+    for (int64_t s = job_.spans; s < pitch_; ++s) lefts[s] = rights[s] = background<E>();
+    V most = V::all(background<E>());
+    for (int64_t s = 0; s < job_.spans; s += V::lanes)
+      most = max(most, max(V::load(lefts + s), V::load(rights + s)));
+    passes_[slot] = (most > V::all(job_.above)).any();
+  }
+
+  // Blends the row at spans [block, block + 64): left ends, and their distance to the right ones.
+  PYIFCN_INLINE Ends blend_block(int64_t block) const {
+    const V above = V::all(job_.above), weight = V::all(weight_);
+    const int64_t count = job_.spans - block < 64 ? job_.spans - block : 64;
+    const E *upper = upper_ + block, *lower = lower_ + block;
+    const E *first = job_.first_weights + block, *last = job_.last_weights + block;
+    Ends ends = {0, 0};
+    for (int64_t s = 0; s < count; s += V::lanes) {
+      const V a = blend(V::load(upper + s), V::load(lower + s), weight);
+      const V d = blend(V::load(upper + pitch_ + s), V::load(lower + pitch_ + s), weight) - a;
+      a.store(left_ + block + s);
+      d.store(slope_ + block + s);
+      ends.first |= uint64_t((a + V::load(first + s) * d > above).bits()) << s;
+      ends.last |= uint64_t((a + V::load(last + s) * d > above).bits()) << s;
+    }
+    return ends;
+  }
+
+  // Where the set pixels of a span begin that rises, and where those of one end that falls.
+  PYIFCN_INLINE int64_t begin_inside(int64_t s) const { return job_.starts[s + 1] - count_set(s); }
+  PYIFCN_INLINE int64_t end_inside(int64_t s) const { return job_.starts[s] + count_set(s); }
+
+  PYIFCN_INLINE int64_t count_set(int64_t s) const {
+    const V a = V::all(left_[s]), d = V::all(slope_[s]), above = V::all(job_.above);
+    const E* weights = job_.weights + job_.starts[s] - job_.starts[0];
+    const int64_t count = job_.starts[s + 1] - job_.starts[s];
+    int64_t set = 0;
+    for (int64_t x = 0; x < count; x += kPasteSlack) {  // in steps of one length: most spans take one
+      uint32_t bits = 0;
+      for (int k = 0; k < kPasteSlack; k += V::lanes)
+        bits |= (a + V::load(weights + x + k) * d > above).bits() << k;
+      if (count - x < kPasteSlack) bits &= (1u << (count - x)) - 1;
+      set += __builtin_popcount(bits);
+    }
+    return set;
+  }
+
+  const PasteJob<E>& job_;
+  const int64_t pitch_;
+  E* const cells_;   // a row of cells
+  E* const spread_;  // of an even and of an odd row of cells: left ends of all spans, right ends
+  E *const left_, *const slope_;
+  int32_t held_[2] = {-1, -1};  // which rows of cells are spread
+  bool passes_[2] = {};         // whether one of their values is above
+  const E *upper_ = nullptr, *lower_ = nullptr;
+  E weight_ = 0;
 };
 
 PYIFCN_INLINE void set_bits(uint64_t* words, int64_t begin, int64_t end) {
@@ -149,13 +201,9 @@ PYIFCN_INLINE Extent extent_of(const PasteJob<E>& job) {
   Rows<E> rows(job);
   int64_t x1 = job.starts[job.spans], x2 = 0, y1 = 0, y2 = 0;
   for (int64_t i = 0; i < job.rows; ++i) {
-    if (!rows.start(i)) continue;
-    rows.runs(i, [&](int64_t begin, int64_t end) {
-      if (y2 == 0) y1 = job.top + i;
-      y2 = job.top + i + 1;
-      if (begin < x1) x1 = begin;
-      if (end > x2) x2 = end;
-    });
+    if (!rows.start(i) || !rows.widen(x1, x2)) continue;
+    if (y2 == 0) y1 = job.top + i;
+    y2 = job.top + i + 1;
   }
   if (y2 == 0) return {0, 0, 0, 0};
   return {int32_t(x1), int32_t(y1), int32_t(x2), int32_t(y2)};
@@ -165,22 +213,20 @@ template <class E>
 PYIFCN_INLINE void write_bits(const PasteJob<E>& job, const Extent& extent, uint64_t* words) {
   Rows<E> rows(job);
   const int64_t origin = extent.x1 / 64 * 64, across = (extent.x2 + 63) / 64 - extent.x1 / 64;
-  for (int64_t y = extent.y1; y < extent.y2; ++y, words += across) {
-    if (!rows.start(y - job.top)) continue;
-    rows.runs(y - job.top,
-              [&](int64_t begin, int64_t end) { set_bits(words, begin - origin, end - origin); });
-  }
+  for (int64_t y = extent.y1; y < extent.y2; ++y, words += across)
+    if (rows.start(y - job.top))
+      rows.runs([&](int64_t begin, int64_t end) { set_bits(words, begin - origin, end - origin); });
 }
 
 template <class E>
 PYIFCN_INLINE void write_bytes(const PasteJob<E>& job, uint8_t* image, int64_t pitch) {
   Rows<E> rows(job);
   for (int64_t i = 0; i < job.rows; ++i) {
-    if (!rows.start(i)) continue;
     uint8_t* row = image + (job.top + i) * pitch;
-    rows.runs(i, [&](int64_t begin, int64_t end) {
-      for (int64_t x = begin; x < end; ++x) row[x] = 1;
-    });
+    if (rows.start(i))
+      rows.runs([&](int64_t begin, int64_t end) {
+        for (int64_t x = begin; x < end; ++x) row[x] = 1;
+      });
   }
 }
 
@@ -188,15 +234,12 @@ template <class E>
 PYIFCN_INLINE void write_soft(const PasteJob<E>& job, uint8_t* image, int64_t pitch) {
   Rows<E> rows(job);
   for (int64_t i = 0; i < job.rows; ++i) {
-    rows.start(i);
     uint8_t* row = image + (job.top + i) * pitch;
-    Vec<E> a, d;
-    for (int64_t s = 0; s < job.spans; s += Vec<E>::lanes) rows.blend_spans(i, s, a, d);
-    for (int64_t s = 0; s < job.spans; ++s)
-      for (int64_t x = job.starts[s]; x < job.starts[s + 1]; ++x) {
-        const E value = (rows.left[s] + job.weights[x - job.starts[0]] * rows.slope[s]) * 255;
-        row[x] = uint8_t(int32_t(value > 0 ? value < 255 ? value : 255 : 0));
-      }
+    rows.start(i);
+    rows.values([&](int64_t x, E value) {
+      const E scaled = value * 255;
+      row[x] = uint8_t(int32_t(scaled > 0 ? scaled < 255 ? scaled : 255 : 0));
+    });
   }
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, SupportsIndex
 
 import numpy as np
 
@@ -69,6 +69,33 @@ class FormatsMixin(Storage):
             arrays.append(np.ascontiguousarray(pixels))
         corners = np.ascontiguousarray(places[:, :2].astype(np.int64).clip(-(2**31), 2**31))
         return cls._of(size, *cpu.masks_from_patches(arrays, corners, *size), like=boxes)
+
+    @classmethod
+    def from_soft(
+        cls,
+        masks: Any,
+        boxes: Any,
+        size: Sequence[int],
+        *,
+        threshold: SupportsFloat = 0.5,
+        convention: Literal["torchvision", "detectron2"] = "torchvision",
+    ) -> Self:
+        """Soft masks pasted into boxes, as `pyifcn.paste_masks` does it.
+
+        Args:
+            masks: float (N, h, w).
+            boxes: float (N, 4), x1 y1 x2 y2 in pixels of the image.
+            size: (height, width) of the image.
+            threshold: At least 0.
+            convention: As in `pyifcn.paste_masks`.
+
+        Returns:
+            N masks.
+        """
+        from pyifcn.ops.paste_masks import paste_masks
+
+        pasted = paste_masks(masks, boxes, size, threshold=threshold, convention=convention)
+        return cls._of(pasted.size, *pasted._arrays)
 
     def patch(self, i: SupportsIndex) -> Any:
         """Mask i inside its tight box: bool (h, w)."""

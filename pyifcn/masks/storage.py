@@ -203,7 +203,7 @@ class Storage:
         self._set(masks._size, (masks if device is None else masks.to(device))._arrays)
 
 
-def checked_size(size: Sequence[int]) -> tuple[int, int]:
+def checked_size(size: Sequence[int], name: str = "size") -> tuple[int, int]:
     """`size` as (height, width) in ints.
 
     Raises:
@@ -213,9 +213,9 @@ def checked_size(size: Sequence[int]) -> tuple[int, int]:
     try:
         height, width = (operator.index(side) for side in size)
     except (TypeError, ValueError):
-        raise TypeError(f"size must be (height, width), got {size!r}") from None
+        raise TypeError(f"{name} must be (height, width), got {size!r}") from None
     if height < 0 or width < 0 or max(height, width) >= 2**31:
-        raise ValueError(f"size must be in 0..2^31 - 1, got {(height, width)}")
+        raise ValueError(f"{name} must be in 0..2^31 - 1, got {(height, width)}")
     return height, width
 
 
