@@ -12,4 +12,5 @@ PYBIND11_MODULE(_cuda, module) {
   register_assemble(module);
   register_nms(module);
   register_propose(module);
+  register_ps_roi(module);
 }

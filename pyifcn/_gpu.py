@@ -10,7 +10,13 @@ import sys
 from typing import Any
 
 from pyifcn import _cuda
-from pyifcn._cuda import assemble, assemble_backward, assemble_dense
+from pyifcn._cuda import (
+    assemble,
+    assemble_backward,
+    assemble_dense,
+    ps_roi,
+    ps_roi_backward,
+)
 
 __all__ = [
     "assemble",
@@ -20,6 +26,8 @@ __all__ = [
     "nms",
     "propose",
     "propose_logits",
+    "ps_roi",
+    "ps_roi_backward",
 ]
 
 

@@ -1,6 +1,6 @@
 """On a GPU: the CPU's answers bit for bit, on torch's stream, without waiting.
 
-The test that is not marked `gpu` runs under the emulation as well.
+The tests that are not marked `gpu` run under the emulation as well.
 """
 
 import os
@@ -15,6 +15,9 @@ EMULATED = "PYIFCN_CUDA_EMULATION" in os.environ
 DEVICE = "cpu" if EMULATED else "cuda"
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
+no_kernels = pytest.mark.skipif(
+    not EMULATED and not torch.cuda.is_available(), reason="torch finds no GPU"
+)
 
 
 def on_gpu(function):
@@ -36,7 +39,7 @@ def clustered_boxes(rng, count, dtype):
     return torch.from_numpy(boxes).to(dtype), torch.from_numpy(scores).to(dtype)
 
 
-@pytest.mark.skipif(not EMULATED and not torch.cuda.is_available(), reason="torch finds no GPU")
+@no_kernels
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_windows_outside_the_maps_are_nan(dtype):
     maps = torch.ones(2, 9, 6, 7, dtype=dtype, device=DEVICE)
@@ -58,6 +61,48 @@ def test_windows_outside_the_maps_are_nan(dtype):
     (got,) = torch.autograd.grad(pyifcn.assemble(maps, windows, 5), maps, grad)
     (expected,) = torch.autograd.grad(pyifcn.assemble(maps, windows[[0, 6]], 5), maps, grad[:2])
     assert torch.equal(got, expected)
+
+
+POOLING = {
+    "pool": lambda maps, boxes: pyifcn.ps_roi_pool(maps, boxes, 3, 0.25),
+    "align": lambda maps, boxes: pyifcn.ps_roi_align(maps, boxes, 3, 0.25),
+    "align, 2 samples": lambda maps, boxes: pyifcn.ps_roi_align(maps, boxes, 3, 0.25, 2),
+    "assemble": lambda maps, boxes: pyifcn.assemble_rois(maps, boxes, 9, grid=3),
+}
+
+
+@no_kernels
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", POOLING)
+def test_boxes_of_no_image_are_nan(name, dtype):
+    pool = POOLING[name]
+    maps = torch.ones(2, 9, 6, 7, dtype=dtype, device=DEVICE, requires_grad=True)
+    images = [0, 2, -1, 0.5, float("nan"), float("inf"), 1]
+    boxes = torch.tensor([[i, 4, 4, 20, 20] for i in images], dtype=dtype, device=DEVICE)
+    got = pool(maps, boxes)
+    assert not got[[0, 6]].isnan().any()
+    assert got[1:6].isnan().all()
+    (gradient,) = torch.autograd.grad(got.sum(), maps)
+    (expected,) = torch.autograd.grad(pool(maps, boxes[[0, 6]]).sum(), maps)
+    assert torch.equal(gradient, expected)
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", POOLING)
+def test_pooling_equals_the_cpu(rng, name, dtype):
+    pool = POOLING[name]
+    maps = torch.from_numpy(rng.standard_normal((2, 21 * 9, 37, 43))).to(dtype)
+    corners = rng.uniform(-20, 160, (2, 1000, 2))
+    boxes = np.concatenate([rng.integers(0, 2, (1000, 1)), corners.min(0), corners.max(0)], 1)
+    boxes = torch.from_numpy(boxes).to(dtype)
+    answers = []
+    for device in ("cpu", "cuda"):
+        here = maps.to(device).requires_grad_()
+        pooled = pool(here, boxes.to(device))
+        answers.append([pooled, *torch.autograd.grad(pooled, here, pooled.detach())])
+    for expected, got in zip(*answers, strict=True):
+        assert torch.equal(expected, got.cpu())
 
 
 @on_gpu

@@ -120,13 +120,12 @@ template <class E>
 __device__ E sum_listed_windows(const AssembleBackwardCudaJob<E>& job, const Element& element, int32_t tile_y,
                                 int32_t tile_x) {
   __shared__ Near near[kTile];
-  __shared__ int found[kTile / kWarp];
+  __shared__ int votes[kTile / kWarp];
   const int32_t size = job.cells.size;
   const int64_t area = int64_t(size) * size;
-  const int thread = int(threadIdx.x), lane = thread % kWarp, warp = thread / kWarp;
   E sum = 0;
   for (int64_t begin = 0; begin < job.windows.shape[0]; begin += kTile) {
-    const int64_t n = begin + thread;
+    const int64_t n = begin + threadIdx.x;
     Window w{};
     if (n < job.windows.shape[0])
       w = window_at(job.windows, n, size, job.grad_maps.shape[0], job.grad_maps.shape[2],
@@ -135,17 +134,10 @@ __device__ E sum_listed_windows(const AssembleBackwardCudaJob<E>& job, const Ele
         w.holds && w.image == element.image && w.top + element.first_row < tile_y + kTileHeight &&
         w.top + element.last_row > tile_y && w.left + element.first_column < tile_x + kTileWidth &&
         w.left + element.last_column > tile_x;
-    const unsigned votes = __ballot_sync(kAllLanes, meets);
-    if (lane == 0) found[warp] = __popc(votes);
+    const Rank rank = rank_among(meets, votes);
+    if (meets) near[rank.before] = {n, w.top, w.left};
     __syncthreads();
-    int before = 0, total = 0;
-    for (int i = 0; i < kTile / kWarp; ++i) {
-      if (i < warp) before += found[i];
-      total += found[i];
-    }
-    if (meets) near[before + __popc(lanes_below(votes, lane))] = {n, w.top, w.left};
-    __syncthreads();
-    for (int k = 0; k < total; ++k) {
+    for (int k = 0; k < rank.total; ++k) {
       const int32_t i = element.y - near[k].top, j = element.x - near[k].left;
       if (i >= element.first_row && i < element.last_row && j >= element.first_column &&
           j < element.last_column)

@@ -27,6 +27,26 @@ __host__ __device__ constexpr T ceil_div(T count, T size) {
 // Lanes below this one in a ballot.
 __device__ inline unsigned lanes_below(unsigned votes, int lane) { return votes & ((1u << lane) - 1); }
 
+// A thread's place among those of its block for which something holds, in the order of the threads.
+struct Rank {
+  int before, total;
+};
+
+// All threads of the block call it. `votes` lies in shared memory, one for each warp, and is free again after
+// the next barrier.
+__device__ inline Rank rank_among(bool holds, int* votes) {
+  const int lane = int(threadIdx.x) % kWarp, warp = int(threadIdx.x) / kWarp;
+  const unsigned mine = __ballot_sync(kAllLanes, holds);
+  if (lane == 0) votes[warp] = __popc(mine);
+  __syncthreads();
+  Rank rank{__popc(lanes_below(mine, lane)), 0};
+  for (int i = 0; i < int(blockDim.x) / kWarp; ++i) {
+    if (i < warp) rank.before += votes[i];
+    rank.total += votes[i];
+  }
+  return rank;
+}
+
 inline void check_cuda(cudaError_t status, const char* file, int line) {
   if (status == cudaSuccess) return;
   throw std::runtime_error(std::string(file) + ":" + std::to_string(line) +

@@ -28,7 +28,7 @@ struct Rectangles {
 
 // The two pixels about a sample along one axis, and their weights.
 template <class E>
-struct Tap {
+struct SampleTap {
   int32_t low, high;
   E low_weight, high_weight;
 };
@@ -36,7 +36,7 @@ struct Tap {
 // Taps of RoI n's bin i along one axis: [starts[k], starts[k + 1]) with k = n bins + i.
 template <class E>
 struct Taps {
-  const Tap<E>* taps;
+  const SampleTap<E>* taps;
   const int64_t* starts;
 };
 

@@ -2,54 +2,31 @@
 #include <memory>
 #include <numeric>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "core/bind.h"
 #include "core/dispatch.h"
 #include "core/operators.h"
 #include "core/parallel.h"
-#include "ps_roi/bins.h"
+#include "ps_roi/arguments.h"
+#include "ps_roi/tables.h"
 
 namespace pyifcn {
 namespace {
 
 constexpr int64_t kGrain = 1 << 13;  // pooled elements that are worth a thread
 
-struct Options {
-  std::string rule;  // "pool", "pool_whole", "align" or "assemble"
-  int64_t grid_height, grid_width;
-  double scale;
-  int64_t ratio;  // of "align"
-};
-
-void check(const Array& maps, const Array& boxes, const Array& pooled, double scale) {
-  if (maps.dtype != Dtype::float32 && maps.dtype != Dtype::float64)
-    throw type_error(
-        sentence(maps.name, " is ", name_of(maps.dtype), ", expected float16, bfloat16, float32 or float64"));
-  maps.check_rank(4);
-  boxes.check(maps.dtype, 2);
-  pooled.check(maps.dtype, 4);
-  require(boxes.shape[1] == 5, "boxes has shape (", boxes.shape[0], ", ", boxes.shape[1],
-          "), expected (N, 5): image, x1, y1, x2, y2");
-  const double rounded = maps.dtype == Dtype::float64 ? scale : double(float(scale));
-  require(std::isfinite(rounded) && rounded > 0, "spatial_scale is ", scale,
-          ", expected a positive number of the maps' type");
-  for (int axis : {2, 3})
-    require(maps.shape[axis] <= 1 << 30, maps.name, " has a side of ", maps.shape[axis],
-            " pixels, expected at most ", 1 << 30);
-}
-
 struct ByImage {
   std::vector<int64_t> order, starts;  // as in RoiLayout
 
   template <class E>
-  ByImage(const View<const E, 2>& rois, int64_t images)
-      : order(size_t(rois.shape[0])), starts(size_t(images) + 1) {
+  ByImage(const Rois<E>& rois, int64_t images) : order(size_t(rois.count())), starts(size_t(images) + 1) {
     std::vector<int64_t> image(order.size());
-    for (int64_t n = 0; n < rois.shape[0]; ++n) {
-      const E named = rois.data[5 * n];
-      require(named >= 0 && named < E(images) && named == std::floor(named), "boxes[", n, "] is of image ",
-              named, ", expected a whole number below ", images, ", the number of images");
+    for (int64_t n = 0; n < rois.count(); ++n) {
+      const E named = rois.rows.data[5 * n];
+      require(rois.has_image(n, images), "boxes[", n, "] is of image ", named,
+              ", expected a whole number below ", images, ", the number of images");
       image[size_t(n)] = int64_t(named);
       ++starts[size_t(image[size_t(n)]) + 1];
     }
@@ -64,28 +41,19 @@ template <class E>
 class Call {
 public:
   // `pooled` is (N, C, pooled height, pooled width), what the forward pass makes or its gradient.
-  Call(const Array& maps, const Array& boxes, const Array& pooled, const Options& options, int threads)
-      : maps_(maps),
-        pooled_(pooled.view<E, 4>()),
-        options_(options),
+  Call(const PsRoiArguments& a, int threads)
+      : maps_(a.maps),
+        pooled_(a.pooled.view<E, 4>()),
+        rule_(a.rule),
         threads_(threads),
-        rois_{boxes.view<const E, 2>(),
-              E(options.scale),
-              {pooled.shape[2], maps.shape[2]},
-              {pooled.shape[3], maps.shape[3]}},
-        by_image_(rois_.rows, maps.shape[0]) {
+        rois_(a.rois<E>()),
+        by_image_(rois_, a.maps.shape[0]) {
     constexpr int64_t kLanes = kVectorBytes / sizeof(E);
-    const int64_t classes = pooled.shape[1],
+    const int64_t classes = pooled_.shape[1],
                   width = classes < kFewestPacked ? classes : (classes + kLanes - 1) / kLanes * kLanes;
-    layout_ = {by_image_.order.data(),
-               by_image_.starts.data(),
-               options.grid_height,
-               options.grid_width,
-               pooled.shape[2],
-               pooled.shape[3],
-               classes,
-               width};
-    wide_ = {nullptr, {pooled.shape[0], pooled.shape[2] * pooled.shape[3], width}};
+    layout_ = {by_image_.order.data(), by_image_.starts.data(), a.grid_height, a.grid_width,
+               pooled_.shape[2],       pooled_.shape[3],        classes,       width};
+    wide_ = {nullptr, {pooled_.shape[0], pooled_.shape[2] * pooled_.shape[3], width}};
   }
 
   void forward() {
@@ -130,13 +98,12 @@ private:
 
   template <class Run>
   void with_bins(Run run) const {
-    if (options_.rule == "align") return run(SampleTable<E>(rois_, options_.ratio).view());
-    const RectangleTable table(rois_, [&](Extent<E> roi, Axis axis, Span* spans) {
-      if (options_.rule == "assemble") return assemble_spans(roi, rois_.scale, axis, spans);
-      const int64_t unread = options_.rule == "pool" ? 1 : 0;
-      pool_spans(roi, rois_.scale, axis, axis.size - unread, spans);
+    by_rule<E>(rule_, [&]<class Rule>(std::type_identity<Rule>) {
+      if constexpr (std::is_same_v<Rule, SampledBins<E>>)
+        run(SampleTable<E>(rois_).view());
+      else
+        run(RectangleTable<Rule>(rois_).view());
     });
-    run(table.view());
   }
 
   int64_t bins() const { return wide_.shape[1]; }
@@ -165,7 +132,7 @@ private:
 
   const Array& maps_;
   View<E, 4> pooled_;
-  const Options& options_;
+  const std::string& rule_;
   int threads_;
   Rois<E> rois_;
   ByImage by_image_;
@@ -173,34 +140,44 @@ private:
   View<E, 3> wide_;
 };
 
+template <class Run>
+void by_type(const PsRoiArguments& a, int threads, Run run) {
+  without_gil([&] {
+    if (a.maps.dtype == Dtype::float64)
+      run(Call<double>(a, threads));
+    else
+      run(Call<float>(a, threads));
+  });
+}
+
 void bind_ps_roi(py::handle input, py::handle boxes, const std::string& rule, int64_t grid_height,
                  int64_t grid_width, double scale, int64_t ratio, py::handle out, int threads) {
-  const Array maps = as_array(input, rule == "assemble" ? "score_maps" : "input"),
-              rois = as_array(boxes, "boxes"), pooled = as_array(out, "out");
-  check(maps, rois, pooled, scale);
-  const Options options{rule, grid_height, grid_width, scale, ratio};
-  without_gil([&] {
-    if (maps.dtype == Dtype::float64)
-      Call<double>(maps, rois, pooled, options, threads).forward();
-    else
-      Call<float>(maps, rois, pooled, options, threads).forward();
-  });
+  const PsRoiArguments a{as_array(input, rule == "assemble" ? "score_maps" : "input"),
+                         as_array(boxes, "boxes"),
+                         as_array(out, "out"),
+                         rule,
+                         grid_height,
+                         grid_width,
+                         scale,
+                         ratio};
+  a.check(false);
+  by_type(a, threads, [](auto call) { call.forward(); });
 }
 
 // grad_input holds zeros.
 void bind_ps_roi_backward(py::handle grad_out, py::handle boxes, const std::string& rule, int64_t grid_height,
                           int64_t grid_width, double scale, int64_t ratio, py::handle grad_input,
                           int threads) {
-  const Array maps = as_array(grad_input, "grad_input"), rois = as_array(boxes, "boxes"),
-              pooled = as_array(grad_out, "grad_out");
-  check(maps, rois, pooled, scale);
-  const Options options{rule, grid_height, grid_width, scale, ratio};
-  without_gil([&] {
-    if (maps.dtype == Dtype::float64)
-      Call<double>(maps, rois, pooled, options, threads).backward();
-    else
-      Call<float>(maps, rois, pooled, options, threads).backward();
-  });
+  const PsRoiArguments a{as_array(grad_input, "grad_input"),
+                         as_array(boxes, "boxes"),
+                         as_array(grad_out, "grad_out"),
+                         rule,
+                         grid_height,
+                         grid_width,
+                         scale,
+                         ratio};
+  a.check(false);
+  by_type(a, threads, [](auto call) { call.backward(); });
 }
 
 }  // namespace

@@ -73,9 +73,9 @@ PYIFCN_INLINE void each_sample(const Samples<E>& bins, int64_t k, int64_t l, con
                                Work work) {
   const int64_t *ys = bins.row_taps.starts + k, *xs = bins.column_taps.starts + l;
   for (int64_t i = ys[0]; i < ys[1]; ++i) {
-    const Tap<E> y = bins.row_taps.taps[i];
+    const SampleTap<E> y = bins.row_taps.taps[i];
     for (int64_t j = xs[0]; j < xs[1]; ++j) {
-      const Tap<E> x = bins.column_taps.taps[j];
+      const SampleTap<E> x = bins.column_taps.taps[j];
       Pixel* const pixels[4] = {maps.at(y.low, x.low), maps.at(y.low, x.high), maps.at(y.high, x.low),
                                 maps.at(y.high, x.high)};
       const E weights[4] = {y.low_weight * x.low_weight, y.low_weight * x.high_weight,

@@ -52,7 +52,7 @@ def assemble_rois(
         TypeError: An argument has the wrong dtype, rank or device.
         ValueError: The channels are no multiple of K * K, with `pair` of 2 * K * K, `size` is no
             multiple of K, a box is of an image that is not there, or `spatial_scale` is not
-            positive.
+            positive. On a GPU the bins of a box of no image are NaN instead.
 
     Example:
         >>> import numpy as np

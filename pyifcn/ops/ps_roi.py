@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 
+import pyifcn._runtime as _runtime
 from pyifcn._array import (
     as_dtype,
     as_int,
@@ -58,7 +59,8 @@ def ps_roi_pool(
     Raises:
         TypeError: An argument has the wrong dtype, rank or device.
         ValueError: The channels are no multiple of P * Q, a box is of an image that is not there,
-            `output_size` is less than 1, or `spatial_scale` is not positive.
+            `output_size` is less than 1, or `spatial_scale` is not positive. On a GPU, where to
+            look would be to wait, the bins of a box of no image are NaN instead.
 
     Example:
         >>> import numpy as np
@@ -160,10 +162,10 @@ def run_ps_roi(
         raise ValueError(
             f"{name} has {channels} channels, expected a multiple of {grid[0]} * {grid[1]}"
         )
-    wide = widened(maps)
     module, execution = compiled(maps)
-    out = empty((boxes.shape[0], channels // cells, *size), wide)
-    module.ps_roi(wide, boxes, rule, *grid, spatial_scale, sampling_ratio, out, execution)
+    read = _as_read(module, maps)
+    out = empty((boxes.shape[0], channels // cells, *size), read)
+    module.ps_roi(read, boxes, rule, *grid, spatial_scale, sampling_ratio, out, execution)
     return as_dtype(out, str(maps.dtype).removeprefix("torch."))
 
 
@@ -181,13 +183,19 @@ def run_ps_roi_backward(
     Each pixel's sum is made in float32, in float64 for float64, in the order of the boxes.
     """
     grad_out = contiguous(grad_out, "grad_out", 4)
-    wide, boxes = widened(grad_out), widened(contiguous(boxes, "boxes", 2, grad_out))
-    grad_maps = zeros(tuple(maps_shape), wide, str(wide.dtype).removeprefix("torch."))
+    boxes = widened(contiguous(boxes, "boxes", 2, grad_out))
     module, execution = compiled(grad_out)
+    read = _as_read(module, grad_out)
+    grad_maps = zeros(tuple(maps_shape), read, str(read.dtype).removeprefix("torch."))
     module.ps_roi_backward(
-        wide, boxes, rule, *grid, spatial_scale, sampling_ratio, grad_maps, execution
+        read, boxes, rule, *grid, spatial_scale, sampling_ratio, grad_maps, execution
     )
     return as_dtype(grad_maps, str(grad_out.dtype).removeprefix("torch."))
+
+
+def _as_read(module: Any, maps: Any) -> Any:
+    """`maps` in a type that the compiled module reads: the CPU's reads no half types."""
+    return widened(maps) if module is _runtime.cpu else maps
 
 
 def as_pair(value: Any, name: str) -> Pair:

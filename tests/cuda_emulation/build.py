@@ -14,6 +14,7 @@ COMPILER = os.environ.get("CXX", "c++")
 FLAGS = [
     *("-std=c++20", "-fPIC", "-fvisibility=hidden", "-g1", "-ffp-contract=off"),
     *("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-Wall", "-Wextra"),
+    "-fsanitize-sections=cuda_shared",
     *(["-Werror"] if os.environ.get("PYIFCN_WERROR") == "ON" else []),
     *("-Wno-unknown-pragmas", "-Wno-unused-function", "-Wno-clobbered"),
     *("-DPYIFCN_CUDA_EMULATION=1", '-DPYIFCN_CUDA_ARCHS="host"', '-DPYIFCN_CUDA_TOOLKIT="none"'),

@@ -1,8 +1,10 @@
 // CUDA's constructs on the host, so that kernels run under sanitizers on a machine without a GPU.
 //
-// The blocks of a grid run one after another, each thread as a fibre that runs until it meets a barrier or
-// ends. Blocks, and the threads between two barriers, run in a shuffled order: whatever counts on an order
-// that CUDA does not promise gives a wrong answer here. A barrier that some threads never reach aborts.
+// The blocks of a grid run one after another, each thread until it meets a barrier or ends. Blocks, and the
+// threads between two barriers, take their turns in an order that the environment variable
+// CUDA_EMULATION_ORDER names: forward, reverse, or the seed of a random one. Whatever counts on an order that
+// CUDA does not promise gives another answer in one of them. A barrier that some threads never reach aborts.
+// Shared memory starts as bytes of 0xff in each block: as floats NaN, as integers -1.
 #pragma once
 
 #include <ucontext.h>
@@ -11,10 +13,12 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <numeric>
 #include <random>
+#include <string>
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -25,8 +29,9 @@
 #define __device__
 #define __host__
 #define __launch_bounds__(...)
-#define __shared__ static  // one block runs at a time, so that all its threads share what is static
-#define __syncthreads() cuda_emulation::wait(cuda_emulation::Fibre::at_block_barrier)
+// One block runs at a time, so that all its threads share what is static.
+#define __shared__ static __attribute__((section("cuda_shared")))
+#define __syncthreads() cuda_emulation::wait(cuda_emulation::State::at_block_barrier)
 #define threadIdx (cuda_emulation::self->thread)
 #define blockIdx (cuda_emulation::self->block)
 #define blockDim (cuda_emulation::block_shape)
@@ -47,21 +52,30 @@ namespace cuda_emulation {
 inline constexpr int kWarpSize = 32;
 inline constexpr size_t kStack = 1 << 16;
 
+enum class State { fresh, ready, at_block_barrier, at_warp_barrier, ended };
+
+// A stack. It runs thread after thread, and belongs to the one that waits at a barrier.
 struct Fibre {
-  enum State { ready, at_block_barrier, at_warp_barrier, ended };
-  State state = ready;
-  dim3 thread, block;
   ucontext_t context;
   std::unique_ptr<char[]> stack{new char[kStack]};
 };
 
-inline Fibre* self = nullptr;
+struct Thread {
+  State state;
+  dim3 thread, block;
+  Fibre* fibre;
+};
+
+inline Thread* self = nullptr;
 inline dim3 block_shape, grid_shape;
 inline ucontext_t scheduler;
 inline const std::function<void()>* body = nullptr;
-inline std::vector<Fibre> fibres;
+inline std::vector<Thread> threads;
+inline std::vector<Thread*> turns;  // in the order in which threads run until they wait
+inline size_t next_turn = 0;
+inline std::vector<std::unique_ptr<Fibre>> fibres;
+inline std::vector<Fibre*> idle;
 inline std::vector<uint64_t> lane_values;  // of each thread, for ballots and shuffles
-inline std::mt19937 order(1);
 
 // AddressSanitizer must know which stack is in use.
 inline void* scheduler_fake_stack = nullptr;
@@ -80,85 +94,128 @@ inline void leaving(void**, const void*, size_t) {}
 inline void arrived(void*, const void**, size_t*) {}
 #endif
 
-inline void to_scheduler(Fibre::State state) {
-  Fibre* const me = self;
+template <class T>
+void arrange(std::vector<T>& turns) {
+  static const char* const variable = std::getenv("CUDA_EMULATION_ORDER");
+  static const std::string name = variable ? variable : "1";
+  static std::mt19937 generator(unsigned(std::atoi(name.c_str())));
+  if (name == "forward") return;
+  if (name == "reverse")
+    std::reverse(turns.begin(), turns.end());
+  else
+    std::shuffle(turns.begin(), turns.end(), generator);
+}
+
+// What no block may count on. The linker knows where the section begins and ends.
+extern "C" char __start_cuda_shared[] __attribute__((weak)), __stop_cuda_shared[] __attribute__((weak));
+__attribute__((no_sanitize("address"))) inline void fill_shared_memory() {
+  for (char* byte = __start_cuda_shared; byte != __stop_cuda_shared; ++byte)
+    *static_cast<volatile char*>(byte) = '\xff';
+}
+
+inline void to_scheduler() {
+  Fibre* const mine = self->fibre;
   void* fake_stack = nullptr;
-  me->state = state;
-  leaving(state == Fibre::ended ? nullptr : &fake_stack, scheduler_stack, scheduler_stack_size);
-  swapcontext(&me->context, &scheduler);
+  leaving(&fake_stack, scheduler_stack, scheduler_stack_size);
+  swapcontext(&mine->context, &scheduler);
   arrived(fake_stack, &scheduler_stack, &scheduler_stack_size);
 }
 
-inline void wait(Fibre::State barrier) { to_scheduler(barrier); }
-
-inline void enter() {
-  arrived(nullptr, &scheduler_stack, &scheduler_stack_size);
-  (*body)();
-  to_scheduler(Fibre::ended);
+inline void wait(State barrier) {
+  self->state = barrier;
+  to_scheduler();
 }
 
-inline void resume(Fibre& fibre) {
-  self = &fibre;
-  leaving(&scheduler_fake_stack, fibre.stack.get(), kStack);
-  swapcontext(&scheduler, &fibre.context);
+// Goes on with the next thread on the same stack, unless another stack's turn has come.
+inline bool takes_another() {
+  if (next_turn == turns.size() || turns[next_turn]->state != State::fresh) return false;
+  Fibre* const mine = self->fibre;
+  self = turns[next_turn++];
+  self->fibre = mine;
+  return true;
+}
+
+inline void run_threads() {
+  arrived(nullptr, &scheduler_stack, &scheduler_stack_size);
+  for (;;) {
+    do {
+      (*body)();
+      self->state = State::ended;
+    } while (takes_another());
+    idle.push_back(self->fibre);
+    to_scheduler();
+  }
+}
+
+inline void add_fibre() {
+  Fibre* const fibre = fibres.emplace_back(new Fibre).get();
+  getcontext(&fibre->context);
+  fibre->context.uc_stack.ss_sp = fibre->stack.get();
+  fibre->context.uc_stack.ss_size = kStack;
+  fibre->context.uc_link = nullptr;
+  makecontext(&fibre->context, run_threads, 0);
+  idle.push_back(fibre);
+}
+
+inline void resume(Thread& thread) {
+  if (thread.state == State::fresh) {
+    if (idle.empty()) add_fibre();
+    thread.fibre = idle.back();
+    idle.pop_back();
+  }
+  self = &thread;
+  leaving(&scheduler_fake_stack, thread.fibre->stack.get(), kStack);
+  swapcontext(&scheduler, &thread.fibre->context);
   arrived(scheduler_fake_stack, nullptr, nullptr);
   self = nullptr;
 }
 
 // Opens the barrier for [begin, end) if all of them stand at it.
-inline bool open(size_t begin, size_t end, Fibre::State barrier) {
+inline bool open(size_t begin, size_t end, State barrier) {
   for (size_t i = begin; i < end; ++i)
-    if (fibres[i].state != barrier) return false;
-  for (size_t i = begin; i < end; ++i) fibres[i].state = Fibre::ready;
+    if (threads[i].state != barrier) return false;
+  for (size_t i = begin; i < end; ++i) threads[i].state = State::ready;
   return true;
 }
 
 inline bool open_barriers() {
-  bool any = open(0, fibres.size(), Fibre::at_block_barrier);
-  for (size_t begin = 0; begin < fibres.size(); begin += kWarpSize)
-    any |= open(begin, std::min(begin + kWarpSize, fibres.size()), Fibre::at_warp_barrier);
+  bool any = open(0, threads.size(), State::at_block_barrier);
+  for (size_t begin = 0; begin < threads.size(); begin += kWarpSize)
+    any |= open(begin, std::min(begin + kWarpSize, threads.size()), State::at_warp_barrier);
   return any;
 }
 
 inline void run_block(dim3 block) {
-  for (size_t i = 0; i < fibres.size(); ++i) {
-    Fibre& fibre = fibres[i];
-    fibre.state = Fibre::ready;
-    fibre.thread = dim3(unsigned(i), 0, 0);
-    fibre.block = block;
-    getcontext(&fibre.context);
-    fibre.context.uc_stack.ss_sp = fibre.stack.get();
-    fibre.context.uc_stack.ss_size = kStack;
-    fibre.context.uc_link = nullptr;
-    makecontext(&fibre.context, enter, 0);
-  }
-  std::vector<size_t> turns(fibres.size());
-  std::iota(turns.begin(), turns.end(), size_t(0));
+  fill_shared_memory();
+  for (size_t i = 0; i < threads.size(); ++i)
+    threads[i] = {State::fresh, dim3(unsigned(i), 0, 0), block, nullptr};
   do {
-    std::shuffle(turns.begin(), turns.end(), order);
-    for (size_t i : turns)
-      if (fibres[i].state == Fibre::ready) resume(fibres[i]);
+    turns.clear();
+    for (Thread& thread : threads)
+      if (thread.state == State::fresh || thread.state == State::ready) turns.push_back(&thread);
+    arrange(turns);
+    for (next_turn = 0; next_turn < turns.size();) resume(*turns[next_turn++]);
   } while (open_barriers());
-  for (const Fibre& fibre : fibres) {
-    if (fibre.state == Fibre::ended) continue;
+  for (const Thread& thread : threads) {
+    if (thread.state == State::ended) continue;
     std::fprintf(stderr, "cuda_emulation: thread %u of block %u waits at a barrier that others never reach\n",
-                 fibre.thread.x, block.x);
+                 thread.thread.x, block.x);
     std::abort();
   }
 }
 
 template <class... Params>
-void run(void (*kernel)(Params...), dim3 grid, unsigned threads, Params... params) {
+void run(void (*kernel)(Params...), dim3 grid, unsigned block_threads, Params... params) {
   const std::function<void()> call = [&] { kernel(params...); };
   body = &call;
   grid_shape = grid;
-  block_shape = dim3(threads);
-  fibres.resize(threads);
-  lane_values.resize(threads);
-  std::vector<unsigned> blocks(size_t(grid.x) * grid.y);
-  std::iota(blocks.begin(), blocks.end(), 0u);
-  std::shuffle(blocks.begin(), blocks.end(), order);
-  for (unsigned block : blocks) run_block(dim3(block % grid.x, block / grid.x, 0));
+  block_shape = dim3(block_threads);
+  threads.resize(block_threads);
+  lane_values.resize(block_threads);
+  std::vector<uint64_t> blocks(size_t(grid.x) * grid.y);
+  std::iota(blocks.begin(), blocks.end(), uint64_t(0));
+  arrange(blocks);
+  for (uint64_t block : blocks) run_block(dim3(unsigned(block % grid.x), unsigned(block / grid.x), 0));
 }
 
 // Each lane of the warp gives a value; `read` then sees all of them.
@@ -166,9 +223,9 @@ template <class Read>
 auto among_lanes(uint64_t value, Read read) {
   const unsigned thread = self->thread.x;
   lane_values[thread] = value;
-  wait(Fibre::at_warp_barrier);
+  wait(State::at_warp_barrier);
   const auto answer = read(&lane_values[thread / kWarpSize * kWarpSize]);
-  wait(Fibre::at_warp_barrier);
+  wait(State::at_warp_barrier);
   return answer;
 }
 
@@ -200,7 +257,7 @@ T __shfl_sync(unsigned, T value, int lane) {
   return value;
 }
 
-inline void __syncwarp() { cuda_emulation::wait(cuda_emulation::Fibre::at_warp_barrier); }
+inline void __syncwarp() { cuda_emulation::wait(cuda_emulation::State::at_warp_barrier); }
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __popcll(unsigned long long bits) { return __builtin_popcountll(bits); }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }

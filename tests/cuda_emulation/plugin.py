@@ -41,7 +41,7 @@ def taking_numpy(function: Any) -> Any:
 
 for name in ("nms", "batched_nms", "propose", "propose_logits"):
     setattr(gpu, name, taking_numpy(getattr(gpu, name)))
-for operator in ("assemble", "nms", "propose"):
+for operator in ("assemble", "nms", "propose", "ps_roi"):
     importlib.import_module(f"pyifcn.ops.{operator}").compiled = lambda like: (gpu, (0, 0))
 pyifcn.available_targets = lambda: ["cuda"]
 pyifcn.current_target = lambda: "cuda"
