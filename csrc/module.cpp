@@ -30,6 +30,8 @@ PYBIND11_MODULE(_cpu, module) {
   register_mask_geometry(module);
   register_mask_labels(module);
   register_mask_contours(module);
+  register_mask_pixels(module);
+  register_mask_overlap(module);
   register_rle(module);
   register_propose(module);
   register_ps_roi(module);

@@ -11,7 +11,10 @@ from pyifcn._runtime import available_targets, current_target, use_target
 from pyifcn.masks import Masks
 from pyifcn.ops.assemble import assemble, assemble_dense
 from pyifcn.ops.assemble_rois import assemble_rois
+from pyifcn.ops.mask_iou import mask_iou
+from pyifcn.ops.mask_nms import mask_nms
 from pyifcn.ops.mask_voting import VotedMasks, mask_voting
+from pyifcn.ops.masks_to_boxes import masks_to_boxes
 from pyifcn.ops.nms import batched_nms, nms
 from pyifcn.ops.nms_from_iou import nms_from_iou
 from pyifcn.ops.paste_masks import paste_masks
@@ -36,7 +39,10 @@ __all__ = [
     "available_targets",
     "batched_nms",
     "current_target",
+    "mask_iou",
+    "mask_nms",
     "mask_voting",
+    "masks_to_boxes",
     "nms",
     "nms_from_iou",
     "paste_masks",

@@ -8,21 +8,57 @@
 namespace pyifcn {
 namespace {
 
-PYIFCN_INLINE uint64_t pack_first(const uint8_t* bytes, int64_t count) {
-  uint8_t padded[64] = {};
-  for (int64_t i = 0; i < count; ++i) padded[i] = bytes[i];
-  return pack64(padded);
+PYIFCN_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+PYIFCN_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// The first bytes of 64, which lie `step` apart.
+PYIFCN_INLINE uint64_t pack_some(const uint8_t* bytes, int64_t step, int64_t count) {
+  uint8_t gathered[64] = {};
+  for (int64_t i = 0; i < count; ++i) gathered[i] = bytes[i * step];
+  return pack64(gathered);
 }
 
-PYIFCN_INLINE void pack(const uint8_t* bytes, int64_t width, int64_t lead, uint64_t* words,
-                        const uint64_t* end) {
+PYIFCN_INLINE void pack_row(const uint8_t* bytes, int64_t step, int64_t width, int64_t lead, uint64_t* words,
+                            const uint64_t* end) {
   uint64_t carry = 0;
   for (int64_t x = 0; x < width; x += 64) {
-    const uint64_t word = x + 64 <= width ? pack64(bytes + x) : pack_first(bytes + x, width - x);
+    const int64_t count = least(width - x, 64);
+    const uint64_t word =
+        count == 64 && step == 1 ? pack64(bytes + x) : pack_some(bytes + x * step, step, count);
     *words++ = carry | word << lead;
     carry = word >> 1 >> (63 - lead);
   }
   if (words < end) *words = carry;
+}
+
+// Bit i of word k becomes bit k of word i.
+PYIFCN_INLINE void transpose_bits(uint64_t (&words)[64]) {
+  uint64_t low = 0xffffffff;
+  for (int side = 32; side > 0; side /= 2, low ^= low << side)
+    for (int block = 0; block < 64; block += 2 * side)
+      for (int k = block; k < block + side; ++k) {
+        const uint64_t differing = (words[k] >> side ^ words[k + side]) & low;
+        words[k] ^= differing << side;
+        words[k + side] ^= differing;
+      }
+}
+
+// Bytes that lie side by side down the columns, `column_step` from one column to the next: squares of 64
+// x 64.
+PYIFCN_INLINE void pack_columns(const uint8_t* bytes, int64_t column_step, int64_t rows, int64_t width,
+                                int64_t lead, uint64_t* words, int64_t across) {
+  for (int64_t y = 0; y < rows; y += 64)
+    for (int64_t k = 0; k < across; ++k) {
+      const int64_t down = least(rows - y, 64), first = most(64 * k - lead, 0);
+      const int64_t end = least(64 * (k + 1) - lead, width);
+      uint64_t square[64] = {};
+      for (int64_t x = first; x < end; ++x) {
+        const uint8_t* column = bytes + x * column_step + y;
+        square[x + lead - 64 * k] = down == 64 ? pack64(column) : pack_some(column, 1, down);
+      }
+      transpose_bits(square);
+      for (int64_t row = 0; row < down; ++row) words[(y + row) * across + k] = square[row];
+    }
 }
 
 PYIFCN_INLINE void unpack(const uint64_t* words, const uint64_t* end, int64_t width, int64_t lead,
@@ -38,36 +74,24 @@ PYIFCN_INLINE void unpack(const uint64_t* words, const uint64_t* end, int64_t wi
   }
 }
 
-PYIFCN_INLINE int64_t common(const uint64_t* a, const uint64_t* b, int64_t count) {
-  int64_t bits = 0, i = 0;
-  if (U64::lanes > 1 && count >= U64::lanes) {
-    U64 sum = U64::all(0);
-    for (; i + U64::lanes <= count; i += U64::lanes)
-      sum = sum + popcount(U64::load(a + i) & U64::load(b + i));
-    bits = int64_t(sum.sum());
-  }
-  for (; i < count; ++i) bits += __builtin_popcountll(a[i] & b[i]);
-  return bits;
-}
-
-// Rows of few words, the most frequent by far.
-template <int kAcross>
-PYIFCN_INLINE int64_t common_narrow(const uint64_t* a, int64_t a_across, const uint64_t* b, int64_t b_across,
-                                    int64_t rows) {
-  int64_t bits = 0;
-  for (int64_t row = 0; row < rows; ++row, a += a_across, b += b_across)
-    for (int k = 0; k < kAcross; ++k) bits += __builtin_popcountll(a[k] & b[k]);
-  return bits;
+// Rows behind the end of one of the masks are zeros there.
+PYIFCN_INLINE U64 count_rows(const uint64_t* a, const uint64_t* b, int64_t rows) {
+  U64 sum = U64::all(0);
+  for (int64_t row = 0; row < rows; row += U64::lanes)
+    sum = sum + popcount(U64::load(a + row) & U64::load(b + row));
+  return sum;
 }
 
 }  // namespace
 
 template <>
-void pack_rows<kTarget>(const uint8_t* bytes, int64_t pitch, int64_t rows, int64_t width, int64_t lead,
-                        uint64_t* words) {
+void pack_rows<kTarget>(const uint8_t* bytes, int64_t row_step, int64_t column_step, int64_t rows,
+                        int64_t width, int64_t lead, uint64_t* words) {
   const int64_t across = (lead + width + 63) / 64;
-  for (int64_t row = 0; row < rows; ++row, bytes += pitch, words += across)
-    pack(bytes, width, lead, words, words + across);
+  if (column_step != 1 && row_step == 1)
+    return pack_columns(bytes, column_step, rows, width, lead, words, across);
+  for (int64_t row = 0; row < rows; ++row, bytes += row_step, words += across)
+    pack_row(bytes, column_step, width, lead, words, words + across);
 }
 
 template <>
@@ -80,25 +104,24 @@ void unpack_rows<kTarget>(const uint64_t* words, int64_t rows, int64_t width, in
 
 template <>
 int64_t count_bits<kTarget>(const uint64_t* words, int64_t count) {
-  return common(words, words, count);
+  int64_t i = 0;
+  U64 sum = U64::all(0);
+  for (; i + U64::lanes <= count; i += U64::lanes) sum = sum + popcount(U64::load(words + i));
+  auto bits = int64_t(sum.sum());
+  for (; i < count; ++i) bits += __builtin_popcountll(words[i]);
+  return bits;
 }
 
 template <>
-int64_t count_common<kTarget>(const uint64_t* a, int64_t a_across, const uint64_t* b, int64_t b_across,
-                              int64_t rows, int64_t across) {
-  switch (across) {
-    case 1:
-      return common_narrow<1>(a, a_across, b, b_across, rows);
-    case 2:
-      return common_narrow<2>(a, a_across, b, b_across, rows);
-    case 3:
-      return common_narrow<3>(a, a_across, b, b_across, rows);
-    case 4:
-      return common_narrow<4>(a, a_across, b, b_across, rows);
-  }
-  int64_t bits = 0;
-  for (int64_t row = 0; row < rows; ++row) bits += common(a + row * a_across, b + row * b_across, across);
-  return bits;
+int64_t count_shared<kTarget>(const StripedMask& a, const StripedMask& b) {
+  const int64_t top = most(a.y1, b.y1), rows = least(a.y2, b.y2) - top;
+  const int64_t first = most(a.x1, b.x1) / 64, end = (least(a.x2, b.x2) + 63) / 64;
+  const uint64_t* a_words = a.words + (first - a.x1 / 64) * a.pitch + top - a.y1;
+  const uint64_t* b_words = b.words + (first - b.x1 / 64) * b.pitch + top - b.y1;
+  U64 bits = U64::all(0);
+  for (int64_t k = first; k < end; ++k, a_words += a.pitch, b_words += b.pitch)
+    bits = bits + count_rows(a_words, b_words, rows);
+  return int64_t(bits.sum());
 }
 
 }  // namespace pyifcn

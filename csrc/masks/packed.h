@@ -31,8 +31,17 @@ public:
 
   int64_t count() const { return boxes_.shape[0]; }
   MaskView operator[](int64_t i) const {
-    const int32_t* box = boxes_.data + 4 * i;
-    return {box[0], box[1], box[2], box[3], words_.data + offsets_.data[i]};
+    const int32_t* b = box(i);
+    return {b[0], b[1], b[2], b[3], words_.data + offsets_.data[i]};
+  }
+
+  const int32_t* box(int64_t i) const { return boxes_.data + 4 * i; }
+  int64_t start(int64_t i) const { return offsets_.data[i]; }  // i up to count()
+  const uint64_t* words() const { return words_.data; }
+
+  // Whether these are the very same arrays.
+  bool same_as(const MasksView& other) const {
+    return boxes_.data == other.boxes_.data && words_.data == other.words_.data;
   }
 
 private:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pyifcn.masks.coco import CocoMixin
 from pyifcn.masks.contours import ContoursMixin
 from pyifcn.masks.formats import FormatsMixin
@@ -10,7 +12,7 @@ from pyifcn.masks.labels import LabelsMixin
 from pyifcn.masks.overlap import OverlapMixin
 from pyifcn.masks.sets import SetsMixin
 
-__all__ = ["Masks"]
+__all__ = ["Masks", "as_masks"]
 
 
 class Masks(
@@ -59,3 +61,8 @@ class Masks(
 
 # It is known by the name that users write, to pickle too.
 Masks.__module__ = "pyifcn.masks"
+
+
+def as_masks(value: Masks | Any) -> Masks:
+    """`value` itself if it is a `Masks`, else `Masks.from_dense` of it."""
+    return value if isinstance(value, Masks) else Masks.from_dense(value)

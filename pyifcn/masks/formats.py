@@ -23,7 +23,8 @@ class FormatsMixin(Storage):
         """Masks of a dense array.
 
         Args:
-            array: bool or uint8 (N, H, W), NumPy or torch; everything but zero is inside.
+            array: bool or uint8 (N, H, W), NumPy or torch, in any order in memory; everything but
+                zero is inside.
 
         Returns:
             N masks of size (H, W).
@@ -31,12 +32,12 @@ class FormatsMixin(Storage):
         Raises:
             TypeError: If the dtype or the rank is another.
         """
-        dense = array.numpy() if is_tensor(array) else np.asarray(array)
-        if dense.ndim != 3 or dense.dtype not in (np.bool_, np.uint8):
+        dense = array.detach().cpu().numpy() if is_tensor(array) else array
+        is_array = isinstance(dense, np.ndarray) and dense.dtype in (np.bool_, np.uint8)
+        if not is_array or dense.ndim != 3:
             raise TypeError(f"array is {describe(array)}, expected bool or uint8 (N, H, W)")
         size = checked_size(dense.shape[1:])
-        made = cpu.masks_from_dense(np.ascontiguousarray(dense), num_threads())
-        return cls._of(size, *made, like=array)
+        return cls._of(size, *cpu.masks_from_dense(dense, num_threads()), like=array)
 
     @classmethod
     def from_patches(cls, patches: Sequence[Any], boxes: Any, size: Sequence[int]) -> Self:
@@ -61,14 +62,11 @@ class FormatsMixin(Storage):
             raise TypeError(f"boxes is {describe(boxes)}, expected integers (N, 2) or (N, 4)")
         if len(places) != len(patches):
             raise ValueError(f"boxes has {len(places)} rows for {len(patches)} patches")
-        arrays = []
-        for i, patch in enumerate(patches):
-            pixels = patch.numpy() if is_tensor(patch) else patch
-            if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.dtype != np.bool_:
-                raise TypeError(f"patches[{i}] is {describe(patch)}, expected bool (h, w)")
-            arrays.append(np.ascontiguousarray(pixels))
+        arrays = tuple(patch.numpy() if is_tensor(patch) else patch for patch in patches)
         corners = np.ascontiguousarray(places[:, :2].astype(np.int64).clip(-(2**31), 2**31))
-        return cls._of(size, *cpu.masks_from_patches(arrays, corners, *size), like=boxes)
+        return cls._of(
+            size, *cpu.masks_from_patches(arrays, corners, *size, num_threads()), like=boxes
+        )
 
     @classmethod
     def from_soft(

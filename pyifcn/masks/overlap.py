@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, SupportsFloat
 
 import numpy as np
+import numpy.typing as npt
 
+from pyifcn._array import describe, is_tensor
 from pyifcn._runtime import cpu, num_threads
 from pyifcn.masks.storage import Storage
+
+Kind = Literal["iou", "iof", "iomin"]
 
 
 class OverlapMixin(Storage):
@@ -21,45 +25,53 @@ class OverlapMixin(Storage):
         cpu.masks_area(*self._arrays, out, num_threads())
         return self._result(out)
 
-    def iou(self, other: OverlapMixin, *, kind: Literal["iou", "iof", "iomin"] = "iou") -> Any:
-        """How much every mask overlaps every mask of `other`.
-
-        Args:
-            other: M masks of the same image size.
-            kind: What the intersection is divided by: "iou" the union, "iof" the area of this
-                object's mask (what COCO does for a crowd `other`), "iomin" the smaller area.
-
-        Returns:
-            float64 (N, M) in 0..1; 0 where the masks do not meet.
-
-        Raises:
-            ValueError: If the sizes differ or `kind` is unknown.
-        """
+    def iou(self, other: OverlapMixin, *, kind: Kind = "iou") -> Any:
+        """How much every mask overlaps every mask of `other`: `pyifcn.mask_iou`."""
         if self.size != other.size:
             raise ValueError(f"masks differ in size: {self.size} and {other.size}")
         out = np.zeros((len(self), len(other)))
         cpu.masks_iou(*self._arrays, *other._arrays, kind, out, num_threads())
         return self._result(out)
 
-    def nms(self, scores: Any, iou_threshold: float) -> Any:
-        """Greedy non-maximum suppression on the masks' IoU.
+    def nms(
+        self,
+        scores: Any,
+        iou_threshold: SupportsFloat,
+        *,
+        idxs: Any = None,
+        return_groups: bool = False,
+    ) -> Any:
+        """The best of masks that overlap: `pyifcn.mask_nms`."""
+        threshold, count = _as_threshold(iou_threshold), len(self)
+        scores = _as_column(scores, "scores", count, "fiu").astype(np.float64)
+        if idxs is not None:
+            idxs = _as_column(idxs, "idxs", count, "iu").astype(np.int64)
+        keep = np.empty(count, np.int64)
+        groups = np.empty(count, np.int64) if return_groups else None
+        kept = cpu.masks_nms(*self._arrays, scores, idxs, threshold, keep, groups, num_threads())
+        keep = self._result(keep[:kept].copy())
+        return keep if groups is None else (keep, self._result(groups))
 
-        Args:
-            scores: float (N,).
-            iou_threshold: A mask is dropped when its IoU with a better kept one is above this.
 
-        Returns:
-            int64 (K,): the kept masks' indices, best first; among equal scores the lower first.
+def _as_threshold(value: SupportsFloat) -> float:
+    if not hasattr(value, "__float__"):
+        raise TypeError(f"iou_threshold is {describe(value)}, expected a number")
+    threshold = float(value)
+    if math.isnan(threshold):
+        raise ValueError("iou_threshold is nan, expected a number")
+    return threshold
 
-        Raises:
-            ValueError: If there are not as many scores as masks, or the threshold is NaN.
-        """
-        scores, iou_threshold = np.asarray(scores, np.float64), float(iou_threshold)
-        if math.isnan(iou_threshold):
-            raise ValueError("iou_threshold is nan, expected a number")
-        if scores.shape != (len(self),):
-            raise ValueError(f"scores must have shape ({len(self)},), got {scores.shape}")
-        order = np.argsort(-scores, kind="stable")
-        keep = np.empty(len(order), np.bool_)
-        cpu.masks_nms(*self._arrays, order, iou_threshold, keep)
-        return self._result(order[keep])
+
+def _as_column(values: Any, name: str, count: int, kinds: str) -> npt.NDArray[Any]:
+    """`values`, one for each mask, as a NumPy array of one of `kinds` of dtypes."""
+    if is_tensor(values):
+        values = values.detach().cpu()
+        values = (values.double() if values.is_floating_point() else values).numpy()
+    values = np.asarray(values)
+    if values.dtype.kind not in kinds and values.size:
+        raise TypeError(
+            f"{name} is {describe(values)}, expected {'numbers' if 'f' in kinds else 'integers'}"
+        )
+    if values.shape != (count,):
+        raise ValueError(f"{name} has shape {values.shape}, expected ({count},)")
+    return values

@@ -25,7 +25,7 @@ class Storage:
     """The arrays of masks, NumPy's or torch's, which never change."""
 
     _size: tuple[int, int]
-    _arrays: tuple[Any, Any, Any]  # boxes, offsets, words
+    _stored: tuple[Any, Any, Any]  # boxes, offsets, words
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -44,7 +44,7 @@ class Storage:
         for array in arrays:
             if not is_tensor(array):
                 array.flags.writeable = False
-        self._size, self._arrays = size, (arrays[0], arrays[1], arrays[2])
+        self._size, self._stored = size, (arrays[0], arrays[1], arrays[2])
 
     @classmethod
     def _of(
@@ -62,7 +62,7 @@ class Storage:
         """
         arrays: Sequence[Any] = (boxes, offsets, words)
         if isinstance(like, Storage):
-            like = like._arrays[0]
+            like = like._stored[0]
         if is_tensor(like):
             arrays = [_as_tensor(array, like.device) for array in arrays]
         masks = object.__new__(cls)
@@ -75,7 +75,21 @@ class Storage:
 
     @property
     def _is_torch(self) -> bool:
-        return is_tensor(self._arrays[0])
+        return is_tensor(self._stored[0])
+
+    @property
+    def _arrays(self) -> tuple[Any, Any, Any]:
+        """The arrays for compiled code.
+
+        Raises:
+            RuntimeError: They are not on the CPU.
+        """
+        boxes = self._stored[0]
+        if self._is_torch and boxes.device.type != "cpu":
+            raise RuntimeError(
+                f"masks on {boxes.device} have no kernels yet; move them with .to('cpu')"
+            )
+        return self._stored
 
     @property
     def size(self) -> tuple[int, int]:
@@ -85,27 +99,27 @@ class Storage:
     @property
     def boxes(self) -> Any:
         """int32 (N, 4): the tight half-open boxes, x1 y1 x2 y2; of an empty mask 0 0 0 0."""
-        return _shown(self._arrays[0])
+        return _shown(self._stored[0])
 
     @property
     def offsets(self) -> Any:
         """int64 (N + 1,): the first word of each mask, and the number of words."""
-        return _shown(self._arrays[1])
+        return _shown(self._stored[1])
 
     @property
     def words(self) -> Any:
         """uint64 (offsets[-1],): the bits."""
-        return _shown(self._arrays[2])
+        return _shown(self._stored[2])
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays together."""
-        return sum(int(array.nbytes) for array in self._arrays)
+        return sum(int(array.nbytes) for array in self._stored)
 
     @property
     def device(self) -> str | torch.device:
         """Where the arrays are: a `torch.device`, or "cpu" of masks in NumPy arrays."""
-        device: str | torch.device = self._arrays[0].device if self._is_torch else "cpu"
+        device: str | torch.device = self._stored[0].device if self._is_torch else "cpu"
         return device
 
     def to(self, device: str | int | torch.device) -> Self:
@@ -116,11 +130,11 @@ class Storage:
         """
         import torch
 
-        if self._is_torch and self._arrays[0].device == torch.empty(0, device=device).device:
+        if self._is_torch and self._stored[0].device == torch.empty(0, device=device).device:
             return self
         arrays = [
             array.to(device) if self._is_torch else _as_tensor(array.copy(), device)
-            for array in self._arrays
+            for array in self._stored
         ]
         masks = object.__new__(type(self))
         masks._set(self._size, arrays)
@@ -131,7 +145,7 @@ class Storage:
         if not self._is_torch:
             return self
         masks = object.__new__(type(self))
-        masks._set(self._size, [array.cpu().numpy() for array in self._arrays])
+        masks._set(self._size, [array.cpu().numpy() for array in self._stored])
         return masks
 
     @classmethod
@@ -150,43 +164,48 @@ class Storage:
         for other in masks:
             if other._size != size:
                 raise ValueError(f"masks differ in size: {size} and {other._size}")
-        parts = [m.numpy()._arrays for m in masks]
-        return cls._of(
-            size,
-            np.concatenate([boxes for boxes, _, _ in parts]),
-            _offsets(np.concatenate([np.diff(offsets) for _, offsets, _ in parts])),
-            np.concatenate([words for _, _, words in parts]),
-            like=masks[0],
-        )
+        return cls._of(size, *cpu.masks_cat([m._arrays for m in masks]), like=masks[0])
 
     def __len__(self) -> int:
-        return len(self._arrays[0])
+        return len(self._stored[0])
 
     def __iter__(self) -> Iterator[Self]:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: Any) -> Self:
         """A `Masks` of the chosen masks, by an int, a slice, ints or bools of rank 1."""
-        boxes, starts, bits = self.numpy()._arrays
         if isinstance(index, slice):
-            chosen = np.arange(len(self))[index]
-        else:
-            chosen = np.atleast_1d(np.asarray(index.cpu() if is_tensor(index) else index))
-            if chosen.size == 0:
-                chosen = chosen.astype(np.int64)
-            if chosen.ndim != 1 or chosen.dtype.kind not in "iub":
-                raise TypeError(f"index must be ints or bools of rank 1, got {describe(chosen)}")
-            chosen = np.arange(len(self))[chosen]
-        counts = np.diff(starts)[chosen]
-        offsets = _offsets(counts)
-        shift = starts[chosen] - offsets[:-1]
-        words = bits[np.repeat(shift, counts) + np.arange(offsets[-1])]
-        return self._of(self._size, boxes[chosen], offsets, words, like=self)
+            begin, end, step = index.indices(len(self))
+            if step == 1:
+                return self._slice(begin, max(begin, end))
+            return self._take(np.arange(begin, end, step))
+        if isinstance(index, (int, np.integer)):
+            i = range(len(self))[index]
+            return self._slice(i, i + 1)
+        chosen = np.asarray(index.cpu() if is_tensor(index) else index)
+        if chosen.size == 0 and chosen.dtype.kind != "b":
+            chosen = chosen.astype(np.int64)
+        if chosen.ndim == 0 and chosen.dtype.kind in "iu":
+            return self[int(chosen)]
+        if chosen.ndim != 1 or chosen.dtype.kind not in "iub":
+            raise TypeError(f"index is {describe(index)}, expected ints or bools of rank 1")
+        if chosen.dtype.kind != "b":
+            return self._take(chosen)
+        if len(chosen) != len(self):
+            raise IndexError(f"index has {len(chosen)} bools for {len(self)} masks")
+        return self._take(np.flatnonzero(chosen))
+
+    def _slice(self, begin: int, end: int) -> Self:
+        return self._of(self._size, *cpu.masks_slice(*self._arrays, begin, end), like=self)
+
+    def _take(self, index: npt.NDArray[np.integer[Any]]) -> Self:
+        index = np.ascontiguousarray(index, np.int64)
+        return self._of(self._size, *cpu.masks_take(*self._arrays, index), like=self)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Storage):
             return NotImplemented
-        mine, yours = self.numpy()._arrays, other.numpy()._arrays
+        mine, yours = self.numpy()._stored, other.numpy()._stored
         return self._size == other._size and all(map(np.array_equal, mine, yours))
 
     def __repr__(self) -> str:
@@ -195,12 +214,12 @@ class Storage:
 
     def __getstate__(self) -> tuple[Any, ...]:
         # NumPy's arrays, for torch does not pickle uint64.
-        return self._size, *self.numpy()._arrays, str(self.device) if self._is_torch else None
+        return self._size, *self.numpy()._stored, str(self.device) if self._is_torch else None
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         *fields, device = state
         masks = type(self)(*fields)
-        self._set(masks._size, (masks if device is None else masks.to(device))._arrays)
+        self._set(masks._size, (masks if device is None else masks.to(device))._stored)
 
 
 def checked_size(size: Sequence[int], name: str = "size") -> tuple[int, int]:
@@ -242,11 +261,6 @@ def _as_tensor(array: npt.NDArray[Any], device: Any) -> Any:
 def _shown(array: Any) -> Any:
     """The array for others, who cannot write to it."""
     return array.clone() if is_tensor(array) else array.view()
-
-
-def _offsets(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Where each mask's words begin, and where the last's end."""
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def _told(count: int) -> str:
