@@ -67,7 +67,7 @@ py::tuple build_masks(int64_t count, int threads, SourceOf source_of) {
   int32_t* corners = boxes.mutable_data();
   int64_t* starts = offsets.mutable_data();
   without_gil([&] {
-    parallel_for(count, 64, threads, [&](int64_t begin, int64_t end) {
+    parallel_for(count, 32, threads, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const Extent box = tight_extent(source_of(i));
         corners[4 * i] = int32_t(box.x1), corners[4 * i + 1] = int32_t(box.y1);
