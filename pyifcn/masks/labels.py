@@ -42,10 +42,10 @@ class LabelsMixin(Storage):
         pixels = image.detach().numpy() if is_tensor(image) else np.asarray(image)
         if pixels.ndim != 2 or pixels.dtype.kind not in "iu":
             raise TypeError(f"image is {describe(image)}, expected integers (H, W)")
-        dtype = pixels.dtype.newbyteorder("=")
+        size, dtype = checked_size(pixels.shape), pixels.dtype.newbyteorder("=")
         pixels = np.ascontiguousarray(pixels, dtype)
         *made, values = cpu.masks_from_labels(pixels, num_threads())
-        masks = cls._of(checked_size(pixels.shape), *made, like=image)
+        masks = cls._of(size, *made, like=image)
         return masks, masks._result(values.view(dtype))
 
     def to_labels(self, values: Any = None) -> Any:
