@@ -41,16 +41,16 @@ constexpr int64_t paste_scratch(int64_t width, int64_t spans) {
 }
 
 // The tight half-open box of pixels that are set; empty: all 0.
-struct Extent {
+struct PastedBox {
   int32_t x1, y1, x2, y2;
 };
 
 template <Target T, class E>
-Extent paste_extent(const PasteJob<E>& job);
+PastedBox paste_extent(const PasteJob<E>& job);
 
 // Sets bits: words (y2 - y1, across) of zeros are those of the image's 64-pixel grid that cover the extent.
 template <Target T, class E>
-void paste_bits(const PasteJob<E>& job, const Extent& extent, uint64_t* words);
+void paste_bits(const PasteJob<E>& job, const PastedBox& extent, uint64_t* words);
 
 // Writes ones into an image of bytes that are zeros, `pitch` bytes a row.
 template <Target T, class E>

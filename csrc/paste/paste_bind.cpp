@@ -44,10 +44,10 @@ void check(const Array& masks, const Array& boxes) {
 
 // The largest number that is not above the threshold, or that is below where equal values count as set.
 template <class E>
-E threshold_of(double threshold, Convention convention) {
+E threshold_of(double threshold, PasteConvention convention) {
   require(threshold >= 0, "threshold is ", threshold, ", expected at least 0");
   const E above = at_most<E>(threshold);
-  if (convention == Convention::torchvision || double(above) < threshold) return above;
+  if (convention == PasteConvention::torchvision || double(above) < threshold) return above;
   return std::nextafter(above, -std::numeric_limits<E>::infinity());
 }
 
@@ -55,7 +55,7 @@ E threshold_of(double threshold, Convention convention) {
 template <class E>
 class Pasting {
 public:
-  Pasting(const Array& masks, const Array& boxes, Image image, double threshold, Convention convention)
+  Pasting(const Array& masks, const Array& boxes, Image image, double threshold, PasteConvention convention)
       : masks_(masks.view<const E, 3>()),
         boxes_(boxes),
         image_(image),
@@ -106,7 +106,7 @@ private:
   template <class B>
   void sample(const B* box, Job& job) const {
     const auto axis =
-        convention_ == Convention::torchvision ? &sample_torchvision<B, E> : &sample_detectron2<B, E>;
+        convention_ == PasteConvention::torchvision ? &sample_torchvision<B, E> : &sample_detectron2<B, E>;
     axis(box[0], box[2], masks_.shape[2], image_.width, job.of_columns);
     axis(box[1], box[3], masks_.shape[1], image_.height, job.of_rows);
   }
@@ -141,7 +141,7 @@ private:
   const Array& boxes_;
   Image image_;
   E above_;
-  Convention convention_;
+  PasteConvention convention_;
 };
 
 template <class Body>
@@ -161,14 +161,14 @@ py::tuple bind_paste_masks(py::handle masks, py::handle boxes, int64_t height, i
   py::array_t<int64_t> out_offsets(count + 1);
   py::array_t<uint64_t> out_words;
   by_type(soft, [&]<class E>(E) {
-    const Pasting<E> pasting(soft, places, {height, width}, threshold, convention_of(convention));
+    const Pasting<E> pasting(soft, places, {height, width}, threshold, paste_convention_of(convention));
     int32_t* corners = out_boxes.mutable_data();
     int64_t* offsets = out_offsets.mutable_data();
     without_gil([&] {
       std::fill_n(corners, 4 * count, 0);
       const auto kernel = dispatch([]<Target T>() { return &paste_extent<T, E>; });
       pasting.each(threads, [&](int64_t i, const PasteJob<E>& job) {
-        const Extent extent = kernel(job);
+        const PastedBox extent = kernel(job);
         const int32_t sides[] = {extent.x1, extent.y1, extent.x2, extent.y2};
         std::copy_n(sides, 4, corners + 4 * i);
       });
@@ -201,7 +201,7 @@ void bind_paste_dense(py::handle masks, py::handle boxes, std::optional<double> 
   const auto images = as_array(out, "out").raw_view<uint8_t, 3>();
   const Image image{images.shape[1], images.shape[2]};
   by_type(soft, [&]<class E>(E) {
-    const Pasting<E> pasting(soft, places, image, threshold.value_or(0), convention_of(convention));
+    const Pasting<E> pasting(soft, places, image, threshold.value_or(0), paste_convention_of(convention));
     const auto kernel = threshold ? dispatch([]<Target T>() { return &paste_bytes<T, E>; })
                                   : dispatch([]<Target T>() { return &paste_soft<T, E>; });
     without_gil([&] {

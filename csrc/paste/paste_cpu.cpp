@@ -197,7 +197,7 @@ PYIFCN_INLINE void set_bits(uint64_t* words, int64_t begin, int64_t end) {
 }
 
 template <class E>
-PYIFCN_INLINE Extent extent_of(const PasteJob<E>& job) {
+PYIFCN_INLINE PastedBox extent_of(const PasteJob<E>& job) {
   Rows<E> rows(job);
   int64_t x1 = job.starts[job.spans], x2 = 0, y1 = 0, y2 = 0;
   for (int64_t i = 0; i < job.rows; ++i) {
@@ -210,7 +210,7 @@ PYIFCN_INLINE Extent extent_of(const PasteJob<E>& job) {
 }
 
 template <class E>
-PYIFCN_INLINE void write_bits(const PasteJob<E>& job, const Extent& extent, uint64_t* words) {
+PYIFCN_INLINE void write_bits(const PasteJob<E>& job, const PastedBox& extent, uint64_t* words) {
   Rows<E> rows(job);
   const int64_t origin = extent.x1 / 64 * 64, across = (extent.x2 + 63) / 64 - extent.x1 / 64;
   for (int64_t y = extent.y1; y < extent.y2; ++y, words += across)
@@ -245,22 +245,22 @@ PYIFCN_INLINE void write_soft(const PasteJob<E>& job, uint8_t* image, int64_t pi
 
 }  // namespace
 
-#define PYIFCN_PASTE(E)                                                                        \
-  template <>                                                                                  \
-  Extent paste_extent<kTarget, E>(const PasteJob<E>& job) {                                    \
-    return extent_of(job);                                                                     \
-  }                                                                                            \
-  template <>                                                                                  \
-  void paste_bits<kTarget, E>(const PasteJob<E>& job, const Extent& extent, uint64_t* words) { \
-    write_bits(job, extent, words);                                                            \
-  }                                                                                            \
-  template <>                                                                                  \
-  void paste_bytes<kTarget, E>(const PasteJob<E>& job, uint8_t* image, int64_t pitch) {        \
-    write_bytes(job, image, pitch);                                                            \
-  }                                                                                            \
-  template <>                                                                                  \
-  void paste_soft<kTarget, E>(const PasteJob<E>& job, uint8_t* image, int64_t pitch) {         \
-    write_soft(job, image, pitch);                                                             \
+#define PYIFCN_PASTE(E)                                                                           \
+  template <>                                                                                     \
+  PastedBox paste_extent<kTarget, E>(const PasteJob<E>& job) {                                    \
+    return extent_of(job);                                                                        \
+  }                                                                                               \
+  template <>                                                                                     \
+  void paste_bits<kTarget, E>(const PasteJob<E>& job, const PastedBox& extent, uint64_t* words) { \
+    write_bits(job, extent, words);                                                               \
+  }                                                                                               \
+  template <>                                                                                     \
+  void paste_bytes<kTarget, E>(const PasteJob<E>& job, uint8_t* image, int64_t pitch) {           \
+    write_bytes(job, image, pitch);                                                               \
+  }                                                                                               \
+  template <>                                                                                     \
+  void paste_soft<kTarget, E>(const PasteJob<E>& job, uint8_t* image, int64_t pitch) {            \
+    write_soft(job, image, pitch);                                                                \
   }
 PYIFCN_PASTE(float)
 PYIFCN_PASTE(double)

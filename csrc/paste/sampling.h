@@ -11,12 +11,12 @@
 
 namespace pyifcn {
 
-enum class Convention { torchvision, detectron2 };
+enum class PasteConvention { torchvision, detectron2 };
 
-inline Convention convention_of(const std::string& name) {
-  if (name == "torchvision") return Convention::torchvision;
+inline PasteConvention paste_convention_of(const std::string& name) {
+  if (name == "torchvision") return PasteConvention::torchvision;
   require(name == "detectron2", "convention is '", name, "', expected 'torchvision' or 'detectron2'");
-  return Convention::detectron2;
+  return PasteConvention::detectron2;
 }
 
 // Pixel begin + i lies between cells[i] and the next one, whose weight is weights[i]. Cells are counted from
