@@ -40,13 +40,14 @@ $(VENV)/pip.installed:
 	touch $@
 
 $(VENV)/tools.installed: $(VENV)/test.installed
-	$(PIP_INSTALL) ruff mypy clang-format cmake ninja pybind11 scikit-build-core
+	$(PIP_INSTALL) ruff mypy clang-format cython-lint cmake cython ninja pybind11 scikit-build-core
 	touch $@
 
 lint: $(VENV)/tools.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint pyifcn
 	$(BIN)/clang-format --dry-run --Werror $(NATIVE)
 
 format: $(VENV)/tools.installed
@@ -55,7 +56,7 @@ format: $(VENV)/tools.installed
 	$(BIN)/clang-format -i $(NATIVE)
 
 # Compiles into the source tree: after a change, run Python from this folder with nothing to install.
-# DEV_PYTHON is an environment with cmake, ninja and pybind11; CMAKE_ARGS adds options.
+# DEV_PYTHON is an environment with cmake, cython, ninja and pybind11; CMAKE_ARGS adds options.
 DEV_PYTHON ?= $(BIN)/python
 dev: $(if $(filter $(BIN)/python,$(DEV_PYTHON)),$(VENV)/tools.installed)
 	$(DEV_PYTHON) -m cmake -S . -B build/dev -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPYIFCN_WERROR=ON \

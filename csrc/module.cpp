@@ -33,6 +33,7 @@ PYBIND11_MODULE(_cpu, module) {
   register_mask_pixels(module);
   register_mask_overlap(module);
   register_rle(module);
+  register_polygons(module);
   register_propose(module);
   register_ps_roi(module);
   register_mask_voting(module);

@@ -13,10 +13,10 @@ struct DtypeFacts {
 };
 
 constexpr DtypeFacts kDtypes[] = {
-    {Dtype::boolean, "bool", 1},    {Dtype::uint8, "uint8", 1},       {Dtype::int32, "int32", 4},
-    {Dtype::int64, "int64", 8},     {Dtype::uint16, "uint16", 2},     {Dtype::uint64, "uint64", 8},
-    {Dtype::float16, "float16", 2}, {Dtype::bfloat16, "bfloat16", 2}, {Dtype::float32, "float32", 4},
-    {Dtype::float64, "float64", 8},
+    {Dtype::boolean, "bool", 1},    {Dtype::uint8, "uint8", 1},     {Dtype::int32, "int32", 4},
+    {Dtype::int64, "int64", 8},     {Dtype::uint16, "uint16", 2},   {Dtype::uint32, "uint32", 4},
+    {Dtype::uint64, "uint64", 8},   {Dtype::float16, "float16", 2}, {Dtype::bfloat16, "bfloat16", 2},
+    {Dtype::float32, "float32", 4}, {Dtype::float64, "float64", 8},
 };
 
 Dtype numpy_dtype(const py::array& array) {
@@ -42,6 +42,7 @@ Dtype numpy_dtype(const py::array& array) {
   const auto size = array.itemsize();
   if (kind == 'i' && size == 4) return Dtype::int32;
   if (kind == 'i' && size == 8) return Dtype::int64;
+  if (kind == 'u' && size == 4) return Dtype::uint32;
   if (kind == 'u' && size == 8) return Dtype::uint64;
   return Dtype::other;
 }

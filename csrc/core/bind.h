@@ -21,7 +21,20 @@ inline constexpr bool kCudaModule = false;
 #endif
 
 // bfloat16 has no NumPy dtype: a NumPy array of uint16 stands for its bits where an operator says so.
-enum class Dtype { boolean, uint8, int32, int64, uint16, uint64, float16, bfloat16, float32, float64, other };
+enum class Dtype {
+  boolean,
+  uint8,
+  int32,
+  int64,
+  uint16,
+  uint32,
+  uint64,
+  float16,
+  bfloat16,
+  float32,
+  float64,
+  other
+};
 
 int64_t size_of(Dtype dtype);
 const char* name_of(Dtype dtype);
@@ -47,6 +60,10 @@ constexpr Dtype dtype_of<int64_t>() {
 template <>
 constexpr Dtype dtype_of<uint16_t>() {
   return Dtype::uint16;
+}
+template <>
+constexpr Dtype dtype_of<uint32_t>() {
+  return Dtype::uint32;
 }
 template <>
 constexpr Dtype dtype_of<uint64_t>() {

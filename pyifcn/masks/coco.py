@@ -1,13 +1,15 @@
-"""Masks from COCO's codes and back."""
+"""Masks from COCO's codes and polygons, and back to codes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pyifcn import _coco
+from pyifcn._array import describe
 from pyifcn._runtime import cpu, num_threads
 from pyifcn.masks.storage import Storage, checked_size
 
@@ -18,7 +20,7 @@ Rle = dict[str, Any]
 
 
 class CocoMixin(Storage):
-    """Run-length codes."""
+    """Run-length codes and polygons."""
 
     @classmethod
     def from_rle(cls, rles: Sequence[Rle], size: Sequence[int] | None = None) -> Self:
@@ -33,38 +35,88 @@ class CocoMixin(Storage):
             One mask for each code.
 
         Raises:
-            ValueError: If a code is malformed or its size differs from the others'.
-        """
-        if size is None:
-            if not len(rles):
-                raise ValueError("size must be given when rles is empty")
-            size = rles[0]["size"][0], rles[0]["size"][1]
-        size = checked_size(size)
-        codes = []
-        for i, rle in enumerate(rles):
-            try:
-                if tuple(rle["size"]) != size:
-                    raise ValueError(f"size is {rle['size']}, not {list(size)}")
-                codes.append(_checked_counts(rle["counts"]))
-            except (KeyError, TypeError, ValueError) as error:
-                what = f"no {error}" if isinstance(error, KeyError) else str(error)
-                raise ValueError(f"rles[{i}] is malformed: {what}") from None
-        return cls._of(size, *cpu.rle_decode(codes, *size, num_threads()))
+            ValueError: If a code is malformed or its size differs from the others'; the message
+                names it.
 
-    def to_rle(self) -> list[Rle]:
-        """COCO's compressed run-length codes, the very strings that pycocotools writes.
+        Example:
+            >>> from pyifcn import Masks
+            >>> codes = [{"size": [2, 3], "counts": "123"}, {"size": [2, 3], "counts": [1, 2, 3]}]
+            >>> Masks.from_rle(codes).to_dense().astype(int).tolist()
+            [[[0, 1, 0], [1, 0, 0]], [[0, 1, 0], [1, 0, 0]]]
+        """
+        *codes, sizes = _coco.rles_to_arrays(rles, "rles")
+        if size is None:
+            if not len(sizes):
+                raise ValueError("size must be given when rles is empty")
+            size = sizes[0].tolist()
+        size = checked_size(size)
+        for i in np.flatnonzero((sizes != size).any(1))[:1].tolist():
+            raise ValueError(
+                f"rles[{i}] is malformed: size is {sizes[i].tolist()}, not {list(size)}"
+            )
+        runs = cpu.rle_parse(*codes, sizes, "rles", num_threads())
+        return cls._of(size, *cpu.rle_pack(*runs, *size, num_threads()))
+
+    @classmethod
+    def from_polygons(cls, polygons: Sequence[Sequence[Any]], size: Sequence[int]) -> Self:
+        """Masks of filled polygons, pixel for pixel those that pycocotools draws.
+
+        A mask is the union of its polygons, as of `pycocotools.mask.frPyObjects` and `merge`. What
+        reaches outside the image is cut off.
+
+        Args:
+            polygons: For each mask a list of polygons, each a flat sequence x0, y0, x1, y1, ... in
+                pixels, or an array (P, 2). The outline is closed by itself.
+            size: (height, width) of the image.
 
         Returns:
-            For each mask `{"size": [h, w], "counts": str}`.
+            One mask for each list, without pixels where that is empty.
+
+        Raises:
+            TypeError: If an entry of `polygons` is no list.
+            ValueError: If a polygon has fewer than 3 points or half of one, or a coordinate that is
+                not finite or more than 2^28 pixels from the origin; the message names it.
+
+        Example:
+            >>> from pyifcn import Masks
+            >>> Masks.from_polygons([[[1, 1, 4, 1, 4, 3]]], (4, 5)).to_dense()[0].astype(int)
+            array([[0, 0, 0, 0, 0],
+                   [0, 0, 1, 1, 0],
+                   [0, 0, 0, 1, 0],
+                   [0, 0, 0, 0, 0]])
         """
-        codes = cpu.rle_encode(*self._arrays, *self.size, num_threads())
-        return [{"size": list(self.size), "counts": code} for code in codes]
+        size = checked_size(size)
+        parts: list[Any] = []
+        mask_offsets = np.zeros(len(polygons) + 1, np.int64)
+        for i, polygon in enumerate(polygons):
+            try:
+                parts += polygon
+            except TypeError:
+                what = describe(polygon)
+                raise TypeError(f"polygons[{i}] is {what}, expected a list of polygons") from None
+            mask_offsets[i + 1] = len(parts)
+        arrays = _coco.polygons_to_arrays(parts, mask_offsets, "polygons")
+        runs = cpu.polygons_draw(*arrays, mask_offsets, *size, "polygons", num_threads())
+        return cls._of(size, *cpu.rle_pack(*runs, *size, num_threads()))
 
+    def to_rle(self, compressed: bool = True) -> list[Rle]:
+        """COCO's run-length codes, compressed the very strings that pycocotools writes.
 
-def _checked_counts(counts: Any) -> str | bytes | npt.NDArray[np.int64]:
-    if isinstance(counts, (str, bytes)):
-        return counts
-    runs = np.asarray(counts)
-    if runs.ndim != 1 or (runs.size and runs.dtype.kind not in "iu"):
-        raise ValueError("counts must be a string or a list of ints")
-    return np.ascontiguousarray(runs, np.int64)
+        Args:
+            compressed: Whether `counts` are strings or lists of run lengths.
+
+        Returns:
+            For each mask `{"size": [h, w], "counts": str or list of ints}`.
+
+        Raises:
+            ValueError: If the image has 2^32 pixels or more, which the codes cannot count.
+        """
+        runs, offsets = cpu.rle_unpack(*self._arrays, *self.size, num_threads())
+        if compressed:
+            text, ends = cpu.rle_write(runs, offsets, num_threads())
+            sizes = np.broadcast_to(np.array(self.size, np.int64), (len(self), 2))
+            return _coco.arrays_to_rles(text, ends, sizes, True)
+        return [
+            {"size": list(self.size), "counts": runs[begin:end].tolist()}
+            for begin, end in pairwise(offsets.tolist())
+        ]

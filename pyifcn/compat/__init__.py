@@ -1,0 +1,1 @@
+"""Other libraries' signatures, to be put in their place."""
