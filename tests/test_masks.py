@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import pickle
 
@@ -72,6 +73,37 @@ def test_dense_round_trip(target, size):
             assert all(edge.any() for edge in (patch[0], patch[-1], patch[:, 0], patch[:, -1]))
 
 
+def orders(dense):
+    """The same masks, in other orders in memory."""
+    for axes in itertools.permutations(range(3)):
+        yield np.ascontiguousarray(dense.transpose(axes)).transpose(np.argsort(axes))
+    n, height, width = dense.shape
+    for steps in [(1, 1, 2), (1, 3, 1), (2, 2, 2), (-1, -1, -1), (1, -2, 1), (1, 1, -3)]:
+        reach = [abs(step) for step in steps]
+        roomy = np.ones((n * reach[0], height * reach[1], width * reach[2]), dense.dtype)
+        view = roomy[:: steps[0], :: steps[1], :: steps[2]]
+        view[:] = dense
+        yield view
+    roomy = np.ones((n + 2, height + 5, width + 3), dense.dtype)
+    roomy[1:-1, 2:-3, 1:-2] = dense
+    yield roomy[1:-1, 2:-3, 1:-2]
+
+
+@pytest.mark.parametrize("size", [*SIZES, (1, 130), (130, 1), (64, 64), (63, 65), (200, 140)])
+def test_dense_in_any_order(target, size):
+    dense = random_dense(np.random.default_rng(8), 8, size)
+    for values in (dense, dense.astype(np.uint8) * 3):
+        expected = Masks.from_dense(values)
+        for array in orders(values):
+            assert np.array_equal(array, values)
+            assert Masks.from_dense(array) == expected
+
+
+def test_dense_of_one_mask_shown_many_times():
+    dense = np.broadcast_to(random_dense(np.random.default_rng(9), 4, (20, 70))[1], (50, 20, 70))
+    assert np.array_equal(Masks.from_dense(dense).to_dense(), dense)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_rle_equals_pycocotools(target, size):
     dense = random_dense(np.random.default_rng(1), 24, size)
@@ -131,22 +163,63 @@ def read_json(path):
     )
 
 
-@pytest.mark.parametrize("name", ["nuclei", "coco_results"])
-def test_real_masks(shared_data, name):
-    if name == "nuclei":
-        records = read_json(shared_data / name / "instances_val.json")["annotations"]
-    else:
-        records = read_json(shared_data / name / "setA_yolact_resnet101_conv4.segm.json.gz")
-    rles = {}
-    for record in records:
-        rles.setdefault(record["image_id"], []).append(record["segmentation"])
-    for codes in rles.values():
-        masks = Masks.from_rle(codes)
-        assert masks.to_rle() == codes
-        assert np.array_equal(masks.area, coco.area(codes))
-        crowd = np.zeros(len(codes), np.uint8)
-        assert np.array_equal(masks.iou(masks), coco.iou(codes, codes, crowd))
-        assert np.array_equal(masks.iou(masks, kind="iof"), coco.iou(codes, codes, crowd + 1))
+REAL = [
+    "nuclei/instances_train.json",
+    "nuclei/instances_val.json",
+    "coco_open/instances_train.json",
+    "coco_open/instances_val.json",
+    "coco_results/*.json*",
+]
+
+
+def as_rle(segmentation, size):
+    if isinstance(segmentation, list):
+        return coco.merge(coco.frPyObjects(segmentation, *size))
+    if isinstance(segmentation["counts"], list):
+        return coco.frPyObjects(segmentation, *size)
+    return segmentation
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # pycocotools on NumPy 2
+@pytest.mark.parametrize("pattern", REAL)
+def test_real_masks(shared_data, pattern):
+    """Dense -> Masks -> RLE -> Masks of every annotation and every result."""
+    paths = sorted(shared_data.glob(pattern))
+    if not paths:
+        pytest.skip(f"../shared/data/{pattern} is missing: real data is not in the repository")
+    for path in paths:
+        records = read_json(path)
+        sizes = {}
+        if isinstance(records, dict):
+            if "annotations" not in records:
+                continue
+            sizes = {image["id"]: (image["height"], image["width"]) for image in records["images"]}
+            records = records["annotations"]
+        rles = {}
+        for record in records:
+            size = sizes.get(record["image_id"])
+            if "segmentation" in record:
+                rle = as_rle(record["segmentation"], size)
+                rles.setdefault(record["image_id"], []).append(rle)
+        for codes in rles.values():
+            for first in range(0, len(codes), 50):  # no more are ever dense at once
+                check_real_masks(codes[first : first + 50])
+
+
+def check_real_masks(codes):
+    masks = Masks.from_rle(codes)
+    dense = masks.to_dense()
+    assert np.array_equal(dense[0], coco.decode(codes[0]))
+    assert Masks.from_dense(dense) == masks
+    expected = [c if isinstance(c, str) else c.decode() for c in (rle["counts"] for rle in codes)]
+    assert [rle["counts"] for rle in masks.to_rle()] == expected
+    assert np.array_equal(masks.area, coco.area(codes))
+    x, y, w, h = coco.toBbox(codes).T
+    some = masks.area > 0
+    assert np.array_equal(masks.boxes[some], np.stack([x, y, x + w, y + h], 1)[some])
+    crowd = np.zeros(len(codes), np.uint8)
+    assert np.array_equal(masks.iou(masks), coco.iou(codes, codes, crowd))
+    assert np.array_equal(masks.iou(masks, kind="iof"), coco.iou(codes, codes, crowd + 1))
 
 
 def test_uncompressed_rle():
@@ -169,6 +242,45 @@ def test_patches_are_cut_and_tightened(target):
     assert Masks.from_patches(patches, np.array(boxes), size) == Masks.from_dense(np.array(dense))
 
 
+def test_patches_in_any_order(target):
+    rng = np.random.default_rng(10)
+    patches = [rng.random((h, w)) < 0.5 for h, w in rng.integers(1, 80, (20, 2))]
+    corners = rng.integers(-9, 60, (20, 2))
+    expected = Masks.from_patches(patches, corners, (90, 100))
+    assert Masks.from_patches(list(map(np.asfortranarray, patches)), corners, (90, 100)) == expected
+    mirrored = [np.ascontiguousarray(patch[::-1, ::-1])[::-1, ::-1] for patch in patches]
+    assert Masks.from_patches(mirrored, corners, (90, 100)) == expected
+
+
+def test_many_tiny_masks():
+    count, size = 100_000, (3000, 5000)
+    rng = np.random.default_rng(11)
+    shapes = rng.integers(0, 5, (count, 2))
+    corners = rng.integers(-3, size[0], (count, 2))
+    patches = [np.ones(tuple(shape), bool) for shape in shapes]
+    masks = Masks.from_patches(patches, corners, size)
+    low, high = np.maximum(corners, 0), np.minimum(corners + shapes[:, ::-1], size[::-1])
+    area = np.maximum(high - low, 0).prod(1)
+    assert np.array_equal(masks.area, area)
+    order = rng.permutation(count)
+    assert np.array_equal(masks[order].area, area[order])
+    assert np.array_equal(masks[order].boxes, masks.boxes[order])
+    assert masks[order][np.argsort(order)] == masks
+    assert Masks.cat([masks[:99], masks[99:]]) == masks
+    assert pickle.loads(pickle.dumps(masks)) == masks
+    assert Masks.from_rle(masks.to_rle()) == masks
+
+
+def test_images_too_large_for_pixels():
+    """Only boxes cost anything."""
+    side = 2**31 - 1
+    corners = np.array([[0, 0], [side - 3, side - 2], [5, side - 1], [side, side], [-2, -2]])
+    masks = Masks.from_patches([np.ones((3, 4), bool)] * 5, corners, (side, side))
+    assert masks.area.tolist() == [12, 6, 4, 0, 2]
+    assert masks.words.size <= 16
+    assert masks[[1, 0]].boxes.tolist() == [[side - 3, side - 2, side, side], [0, 0, 4, 3]]
+
+
 def test_indexing():
     dense = random_dense(np.random.default_rng(5), 10, (12, 90))
     masks = Masks.from_dense(dense)
@@ -185,8 +297,16 @@ def test_indexing():
     assert [len(m) for m in masks] == [1] * 10
     assert Masks.cat([masks[:3], masks[3:3], masks[3:]]) == masks
     assert Masks.cat(list(masks)) == masks
-    with pytest.raises(IndexError):
-        masks[10]
+    assert masks[np.int64(3)] == masks[np.array(3)] == masks[3]
+    assert masks[np.array([1, 2], np.uint8)] == masks[1:3]
+    assert len(masks[5:2]) == 0
+    assert len(masks[np.zeros(10, bool)]) == 0
+    for wrong in (10, -11, [10], [-11], np.ones(9, bool)):
+        with pytest.raises(IndexError):
+            masks[wrong]
+    for wrong in (1.5, [1.5], [[1]], "1", None):
+        with pytest.raises(TypeError, match="expected ints or bools of rank 1"):
+            masks[wrong]
 
 
 def test_value_semantics():
@@ -214,8 +334,17 @@ def test_arrays_are_checked_and_then_kept_from_writing():
     good = Masks.from_dense(np.ones((2, 3, 4), bool))
     boxes, offsets, words = good.boxes.copy(), good.offsets.copy(), good.words.copy()
     assert Masks((3, 4), boxes, offsets, words) == good
-    with pytest.raises(ValueError, match="read-only"):
-        good.boxes[0, 0] = 7
+    for array in (good.boxes, good.offsets, good.words):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 7
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            array.flags.writeable = True
+    with pytest.raises(AttributeError):
+        good.size = (99, 99)
+    own = Masks((3, 4), boxes, offsets, words)
+    words[:] = 0
+    assert own == good
+    words[:] = good.words
 
     def refuse(message, error=ValueError, size=(3, 4), **change):
         with pytest.raises(error, match=message):
