@@ -380,7 +380,7 @@ def test_memory_is_bounded_by_the_result():
     assert done.returncode == 0, done.stderr
     count, held, growth = map(int, done.stdout.split())
     assert count == 300
-    assert held < growth < 100e6  # 3.6 GB as bool
+    assert held / 2 < growth < 100e6  # 3.6 GB as bool
 
 
 MASKS = np.ones((2, 5, 5), np.float32)
