@@ -48,20 +48,20 @@ template <Target T>
 bool is_suppressed(const BoxBlock<float>* blocks, int64_t count, const float* box, float threshold);
 
 // One mask to be rendered at the image's resolution. A tap names two cells and the weight of the second.
-struct Tap {
+struct RenderTap {
   int32_t first, second;
   float weight;
 };
 struct RenderJob {
   const float* logits;  // (size, size)
   int64_t size;
-  const Tap *rows, *columns;  // of each pixel row, and of each pixel column from the first on
-  int64_t height, width;      // pixels
-  int64_t lead;               // bits of a row's first word that come before its first pixel
-  float threshold;            // a pixel is set where the interpolated logit is above
-  float* scratch;             // (size, 64 across): cell rows, interpolated across
-  uint64_t* words;            // (height, across): all are written
-  int64_t across;             // words a row
+  const RenderTap *rows, *columns;  // of each pixel row, and of each pixel column from the first on
+  int64_t height, width;            // pixels
+  int64_t lead;                     // bits of a row's first word that come before its first pixel
+  float threshold;                  // a pixel is set where the interpolated logit is above
+  float* scratch;                   // (size, 64 across): cell rows, interpolated across
+  uint64_t* words;                  // (height, across): all are written
+  int64_t across;                   // words a row
 };
 
 template <Target T>

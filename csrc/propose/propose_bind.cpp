@@ -160,7 +160,7 @@ void bind_propose_logits(const py::list& score_maps, py::handle windows, int64_t
 // are the cells of the map that the window covers, and `origin` the window's first cell.
 struct Side {
   int64_t first, last;
-  std::vector<Tap> taps;
+  std::vector<RenderTap> taps;
 
   Side(int64_t origin, int64_t begin, int64_t end, double stride, int64_t pixels) {
     // Pixel X lies in the cells if begin stride <= X + 0.5 < end stride.

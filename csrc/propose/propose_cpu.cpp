@@ -54,7 +54,7 @@ PYIFCN_INLINE void interpolate_rows(const RenderJob& job) {
     float* out = job.scratch + i * pitch;
     for (int64_t x = 0; x < job.lead; ++x) out[x] = nowhere;
     for (int64_t x = 0; x < job.width; ++x) {
-      const Tap tap = job.columns[x];
+      const RenderTap tap = job.columns[x];
       const float a = finite(row[tap.first]), b = finite(row[tap.second]);
       out[job.lead + x] = a + tap.weight * (b - a);
     }
