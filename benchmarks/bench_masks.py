@@ -20,12 +20,12 @@ RESULTS = Path(__file__).parents[2] / "shared" / "data" / "coco_results"
 
 
 def ellipses(rng, count, size):
-    """Turned ellipses, up to 200 pixels across."""
+    """Turned ellipses, 20 to 260 pixels across."""
     y, x = np.mgrid[: size[0], : size[1]]
     dense = np.zeros((count, *size), bool)
     for mask in dense:
         cy, cx, angle = rng.uniform(0, size[0]), rng.uniform(0, size[1]), rng.uniform(0, np.pi)
-        a, b = rng.uniform(10, 100, 2)
+        a, b = rng.uniform(10, 130, 2)
         along = (x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)
         across = (y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)
         mask[:] = (along / a) ** 2 + (across / b) ** 2 < 1

@@ -176,6 +176,8 @@ def test_bad_input():
     good = Masks.from_dense(np.ones((2, 3, 4), bool))
     with pytest.raises(ValueError, match="differ in size"):
         mask_iou(good, np.ones((1, 4, 4), bool))
+    with pytest.raises(TypeError, match="other is a bool array of shape"):
+        good.iou(good.to_dense())
     with pytest.raises(TypeError, match="array is a float64 array of shape"):
         mask_iou(good, np.ones((1, 3, 4)))
     with pytest.raises(ValueError, match="kind is 'giou', expected 'iou', 'iof' or 'iomin'"):

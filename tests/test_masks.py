@@ -386,6 +386,10 @@ def test_bad_input():
         good.patch(2)
     with pytest.raises(ValueError, match="masks must not be empty"):
         Masks.cat([])
+    with pytest.raises(TypeError, match=r"masks\[1\] is a bool array of shape"):
+        Masks.cat([good, good.to_dense()])
+    with pytest.raises(ValueError, match="masks differ in size"):
+        Masks.cat([good, Masks.from_dense(np.ones((2, 4, 3), bool))])
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,9 @@ class FormatsMixin(Storage):
             raise TypeError(f"boxes is {describe(boxes)}, expected integers (N, 2) or (N, 4)")
         if len(places) != len(patches):
             raise ValueError(f"boxes has {len(places)} rows for {len(patches)} patches")
-        arrays = tuple(patch.numpy() if is_tensor(patch) else patch for patch in patches)
+        arrays = tuple(patches)
+        if set(map(type, arrays)) != {np.ndarray}:
+            arrays = tuple(patch.numpy() if is_tensor(patch) else patch for patch in arrays)
         corners = np.ascontiguousarray(places[:, :2].astype(np.int64).clip(-(2**31), 2**31))
         return cls._of(
             size, *cpu.masks_from_patches(arrays, corners, *size, num_threads()), like=boxes

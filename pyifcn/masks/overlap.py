@@ -27,6 +27,8 @@ class OverlapMixin(Storage):
 
     def iou(self, other: OverlapMixin, *, kind: Kind = "iou") -> Any:
         """How much every mask overlaps every mask of `other`: `pyifcn.mask_iou`."""
+        if not isinstance(other, Storage):
+            raise TypeError(f"other is {describe(other)}, expected Masks")
         if self.size != other.size:
             raise ValueError(f"masks differ in size: {self.size} and {other.size}")
         out = np.zeros((len(self), len(other)))

@@ -156,10 +156,14 @@ class Storage:
             masks: At least one `Masks`, all of one kind.
 
         Raises:
+            TypeError: If one is no `Masks`.
             ValueError: If `masks` is empty or the sizes differ.
         """
         if not masks:
             raise ValueError("masks must not be empty")
+        for i, other in enumerate(masks):
+            if not isinstance(other, Storage):
+                raise TypeError(f"masks[{i}] is {describe(other)}, expected Masks")
         size = masks[0]._size
         for other in masks:
             if other._size != size:
