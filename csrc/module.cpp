@@ -37,6 +37,7 @@ PYBIND11_MODULE(_cpu, module) {
   register_propose(module);
   register_ps_roi(module);
   register_mask_voting(module);
+  register_vote(module);
   register_paste(module);
 }
 

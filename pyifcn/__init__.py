@@ -20,6 +20,7 @@ from pyifcn.ops.nms_from_iou import nms_from_iou
 from pyifcn.ops.paste_masks import paste_masks
 from pyifcn.ops.propose import Proposals, propose
 from pyifcn.ops.ps_roi import ps_roi_align, ps_roi_pool
+from pyifcn.ops.vote import MergedMasks, vote
 
 try:
     __version__ = version("pyifcn")
@@ -31,6 +32,7 @@ if "torch" in sys.modules:  # so that torch.ops.pyifcn is there
 
 __all__ = [
     "Masks",
+    "MergedMasks",
     "Proposals",
     "VotedMasks",
     "assemble",
@@ -50,4 +52,5 @@ __all__ = [
     "ps_roi_align",
     "ps_roi_pool",
     "use_target",
+    "vote",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsFloat, SupportsIndex
 
@@ -184,6 +185,4 @@ def _as_kind(array: Any, like: Any) -> Any:
     """A new NumPy array as one of `like`'s kind."""
     if not is_tensor(like):
         return array
-    import torch
-
-    return torch.from_numpy(array)
+    return sys.modules["torch"].from_numpy(array)
