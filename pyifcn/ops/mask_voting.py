@@ -60,20 +60,16 @@ def mask_voting(
     into its box, counts as much as its score in that class. The merged mask is where the share of
     the votes reaches `binary_threshold`, its box is tight around that, and the score stays.
 
-    ==========  ===================================================================================
-    convention
-    ==========  ===================================================================================
-    fcis        (or fcis_gpu) of the version that FCIS runs by default. Boxes are inclusive (+ 1)
-                and rounded, masks vote with bits; the shares of the box are resampled from the
-                image's. Scores below 0.001 and merged masks one pixel wide or high are dropped.
-    fcis_cpu    The same, but resampled from the box alone, and thin masks stay.
-    mnc         (or mnc_gpu) of the version that MNC runs by default. Boxes are inclusive and not
-                rounded, masks vote with their values, and a pixel must have more than the
-                threshold. Coordinates count from corners, not centres.
-    mnc_cpu     As fcis_cpu without the least score.
-    pyifcn      Half-open boxes without + 1, masks vote with bits; the result is `Masks` at full
-                resolution, at most `max_per_image`, empty ones dropped.
-    ==========  ===================================================================================
+    - "fcis" (or "fcis_gpu"), the version that FCIS runs by default: boxes are inclusive (+ 1) and
+      rounded, masks vote with bits, and the shares are resampled from those of the whole image.
+      Scores below 0.001 and merged masks one pixel wide or high are dropped.
+    - "fcis_cpu": the same, but resampled from the box alone, and thin masks stay.
+    - "mnc" (or "mnc_gpu"), the version that MNC runs by default: boxes are inclusive and not
+      rounded, masks vote with their values, and a pixel must have more than the threshold.
+      Coordinates count from corners of pixels, not from centres.
+    - "mnc_cpu": as "fcis_cpu" without the least score.
+    - "pyifcn": half-open boxes without + 1, masks vote with bits; the result is `Masks` at full
+      resolution, at most `max_per_image`, empty ones dropped.
 
     Bits are rendered once for each box that votes and votes are counted in whole numbers: the
     answer is the same on every instruction set, with any number of threads, and sums of votes are
@@ -82,8 +78,9 @@ def mask_voting(
     "fcis_cpu" and MNC's. Not differentiable.
 
     A score that is NaN or negative is no detection and no vote; a detection without any vote, all
-    scores around it 0, is dropped. Boxes with NaN, infinity or a corner beyond 2^30 overlap
-    nothing. Parts of a box outside the image, and boxes without a pixel, render nothing.
+    scores around it 0 or one of them infinite, is dropped. Boxes with NaN, infinity or a corner
+    beyond 2^30 overlap nothing. Parts of a box outside the image, and boxes without a pixel,
+    render nothing.
 
     Source: Dai et al., Instance-aware Semantic Segmentation via Multi-task Network Cascades, CVPR
     2016, section 3.4; Li et al., Fully Convolutional Instance-aware Semantic Segmentation, CVPR
@@ -99,7 +96,7 @@ def mask_voting(
         merge_threshold: In 0..1.
         binary_threshold: Above 0, at most 1; of a mask's values and of the share of the votes.
         max_per_image: The most boxes kept in a class, and in all.
-        convention: Whose rounding and resampling, as above.
+        convention: Whose boxes, rounding and resampling, as above.
 
     Returns:
         `VotedMasks`, of the kind of `masks`.
