@@ -21,10 +21,19 @@ struct Extent {
 
 inline Extent extent_of(const MaskView& mask) { return {mask.x1, mask.y1, mask.x2, mask.y2, true}; }
 
+// Adds the bits of all rows to those of `columns`.
+inline void unite_rows(const uint64_t* words, int64_t rows, int64_t across, uint64_t* columns) {
+  for (int64_t k = 0; k < across; ++k) {
+    uint64_t column = 0;
+    for (int64_t row = 0; row < rows; ++row) column |= words[row * across + k];
+    columns[k] |= column;
+  }
+}
+
 // The tight extent of what a source makes.
 template <class Source>
 Extent tight_extent(const Source& source) {
-  constexpr int64_t kBand = 4096;  // words: half of a first-level cache
+  constexpr int64_t kBand = 4096;  // words, which the first-level cache holds
   const Extent loose = source.extent();
   if (loose.empty()) return {0, 0, 0, 0, true};
   if (loose.tight) return loose;
@@ -35,17 +44,17 @@ Extent tight_extent(const Source& source) {
   for (int64_t begin = loose.y1; begin < loose.y2; begin += band) {
     const int64_t end = std::min(begin + band, loose.y2);
     source.fill(begin, end, first, across, words.data());
-    const uint64_t* word = words.data();
-    for (int64_t y = begin; y < end; ++y) {
-      uint64_t any = 0;
-      for (int64_t k = 0; k < across; ++k) {
-        any |= *word;
-        columns[size_t(k)] |= *word++;
-      }
-      if (!any) continue;
-      if (tight.y2 == 0) tight.y1 = y;
-      tight.y2 = y + 1;
-    }
+    const auto is_empty = [&](int64_t y) {
+      const uint64_t* row = words.data() + (y - begin) * across;
+      return std::all_of(row, row + across, [](uint64_t word) { return word == 0; });
+    };
+    int64_t top = begin, bottom = end;
+    while (top < bottom && is_empty(top)) ++top;
+    while (top < bottom && is_empty(bottom - 1)) --bottom;
+    if (top == bottom) continue;
+    if (tight.y2 == 0) tight.y1 = top;
+    tight.y2 = bottom;
+    unite_rows(words.data() + (top - begin) * across, bottom - top, across, columns.data());
   }
   if (tight.y2 == 0) return tight;
   int64_t left = 0, right = across - 1;
