@@ -115,6 +115,7 @@ def test_many_masks_in_several_threads(rng):
         (alone,) = mask.to_polygons()
         assert [p.tolist() for p in alone] == [p.tolist() for p in polygons]
     assert both[:0].to_polygons() == []
+    assert Masks.from_polygons(together, both.size) == both
 
 
 def test_torch(rng):
