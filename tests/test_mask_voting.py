@@ -401,6 +401,15 @@ def test_the_number_of_threads_changes_nothing(rng):
     torch.set_num_threads(threads)
 
 
+def test_the_size_of_the_image_does_not_matter(rng):
+    masks, boxes, scores, shape = case(rng, count=100)
+    for convention in CONVENTIONS:
+        far = boxes + np.float32([60000, 30000, 60000, 30000])
+        found = pyifcn.mask_voting(masks, far, scores, (2**29, 2**29), convention=convention)
+        assert len(found.boxes) == len(found.masks) > 10
+        assert (found.boxes[:, 2:] - found.boxes[:, :2]).max() < 2 * max(shape)
+
+
 MASKS = np.zeros((3, 5, 5), np.float32)
 BOXES = np.zeros((3, 4), np.float32)
 SCORES = np.zeros((3, 2), np.float32)

@@ -126,11 +126,10 @@ def test_groups_of_nms(rng):
     dense = np.repeat(discs(rng, 8, (60, 90)), 5, 0)
     dense ^= rng.random(dense.shape) < 0.05
     scores = rng.permutation(40) / 64
-    iou = pyifcn.Masks.from_dense(dense).iou(pyifcn.Masks.from_dense(dense))
-    keep, groups = pyifcn.nms_from_iou(iou, scores, 0.5, return_groups=True)
+    masks = pyifcn.Masks.from_dense(dense)
+    keep, groups = pyifcn.mask_nms(masks, scores, 0.5, return_groups=True)
     check(dense, scores, groups, unit=1 / 64)
-    merged = pyifcn.vote(pyifcn.Masks.from_dense(dense), scores, groups)
-    np.testing.assert_array_equal(merged.indices, keep)
+    np.testing.assert_array_equal(pyifcn.vote(masks, scores, groups).indices, keep)
 
 
 def test_torch_and_types(rng):
