@@ -11,7 +11,7 @@ import pyifcn
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(pyifcn.__path__, "pyifcn.")
-    if module.name.rpartition(".")[2] not in ("__main__", "_cuda")
+    if module.name.rpartition(".")[2] not in ("__main__", "_cuda", "_gpu")
 ]
 
 
