@@ -25,6 +25,7 @@ PYBIND11_MODULE(_cpu, module) {
   register_assemble(module);
   register_nms(module);
   register_nms_from_iou(module);
+  register_soft_nms(module);
   register_masks(module);
   register_mask_sets(module);
   register_mask_geometry(module);

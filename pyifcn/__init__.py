@@ -20,6 +20,7 @@ from pyifcn.ops.nms_from_iou import nms_from_iou
 from pyifcn.ops.paste_masks import paste_masks
 from pyifcn.ops.propose import Proposals, propose
 from pyifcn.ops.ps_roi import ps_roi_align, ps_roi_pool
+from pyifcn.ops.soft_nms import soft_nms
 from pyifcn.ops.vote import MergedMasks, vote
 
 try:
@@ -51,6 +52,7 @@ __all__ = [
     "propose",
     "ps_roi_align",
     "ps_roi_pool",
+    "soft_nms",
     "use_target",
     "vote",
 ]

@@ -15,6 +15,7 @@ from pyifcn.ops.nms import run_batched_nms, run_batched_nms_groups, run_nms, run
 from pyifcn.ops.nms_from_iou import run_nms_from_iou
 from pyifcn.ops.paste_masks import run_paste_masks
 from pyifcn.ops.ps_roi import run_ps_roi, run_ps_roi_backward
+from pyifcn.ops.soft_nms import run_soft_nms
 
 ops = torch.ops.pyifcn
 Tensor = torch.Tensor
@@ -176,6 +177,33 @@ def _(
     out: str,
 ) -> Tensor:
     return masks.new_empty((masks.shape[0], height, width), dtype=getattr(torch, out))
+
+
+@torch.library.custom_op("pyifcn::soft_nms", mutates_args=())
+def _soft_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    idxs: Tensor | None,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: str,
+) -> tuple[Tensor, Tensor]:
+    return run_soft_nms(boxes, scores, idxs, iou_threshold, sigma, min_score, method)
+
+
+@_soft_nms.register_fake
+def _(
+    boxes: Tensor,
+    scores: Tensor,
+    idxs: Tensor | None,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: str,
+) -> tuple[Tensor, Tensor]:
+    keep = _kept(scores)
+    return keep, scores.new_empty(keep.shape)
 
 
 @torch.library.custom_op("pyifcn::ps_roi", mutates_args=())

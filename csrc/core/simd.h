@@ -8,9 +8,10 @@
 // A mask's bits() has bit i set for lane i; a - b has the lanes of a that b lacks. top_bits has in bit i the
 // highest bit of lane i. load_where leaves the
 // lanes that it does not read at zero and never touches their memory. Each comparison is false for NaN.
-// min(a, b) is a < b ? a : b and max(a, b) is a > b ? a : b, so b is the answer where either is NaN, on every
-// target. Everything lives in an unnamed namespace: code compiled for one target can never be linked into
-// another.
+// largest() is the largest lane, of lanes that are not NaN. power_of_two(k) is 2^k for a whole k whose power
+// is a normal number. min(a, b) is a < b ? a : b and max(a, b) is a > b ? a : b, so b is the answer where
+// either is NaN, on every target. Everything lives in an unnamed namespace: code compiled for one target can
+// never be linked into another.
 #pragma once
 
 #include "core/target.h"

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/power_bias.h"
 #include "core/target.h"
 
 namespace pyifcn {
@@ -72,6 +73,11 @@ struct F32 {
     _mm256_storeu_ps(p, _mm256_permutevar8x32_ps(v, compress_order(m.bits())));
     return _mm_popcnt_u32(m.bits());
   }
+  PYIFCN_INLINE T largest() const {
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+  }
 };
 PYIFCN_INLINE F32 select(Mask32 m, F32 a, F32 b) {
   return {_mm256_blendv_ps(b.v, a.v, _mm256_castsi256_ps(m.v))};
@@ -82,6 +88,10 @@ PYIFCN_INLINE F32 operator*(F32 a, F32 b) { return {_mm256_mul_ps(a.v, b.v)}; }
 PYIFCN_INLINE F32 operator/(F32 a, F32 b) { return {_mm256_div_ps(a.v, b.v)}; }
 PYIFCN_INLINE F32 min(F32 a, F32 b) { return {_mm256_min_ps(a.v, b.v)}; }
 PYIFCN_INLINE F32 max(F32 a, F32 b) { return {_mm256_max_ps(a.v, b.v)}; }
+PYIFCN_INLINE F32 power_of_two(F32 k) {
+  const __m256i bits = _mm256_castps_si256(_mm256_add_ps(k.v, _mm256_set1_ps(kPowerBias32)));
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(bits, 23))};
+}
 template <int kPredicate>
 PYIFCN_INLINE Mask32 compare(F32 a, F32 b) {
   return {_mm256_castps_si256(_mm256_cmp_ps(a.v, b.v, kPredicate))};
@@ -110,6 +120,10 @@ struct F64 {
     _mm256_storeu_pd(p, _mm256_castps_pd(packed));
     return _mm_popcnt_u32(m.bits());
   }
+  PYIFCN_INLINE T largest() const {
+    const __m128d two = _mm_max_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
+    return _mm_cvtsd_f64(_mm_max_sd(two, _mm_unpackhi_pd(two, two)));
+  }
 };
 PYIFCN_INLINE F64 select(Mask64 m, F64 a, F64 b) {
   return {_mm256_blendv_pd(b.v, a.v, _mm256_castsi256_pd(m.v))};
@@ -120,6 +134,10 @@ PYIFCN_INLINE F64 operator*(F64 a, F64 b) { return {_mm256_mul_pd(a.v, b.v)}; }
 PYIFCN_INLINE F64 operator/(F64 a, F64 b) { return {_mm256_div_pd(a.v, b.v)}; }
 PYIFCN_INLINE F64 min(F64 a, F64 b) { return {_mm256_min_pd(a.v, b.v)}; }
 PYIFCN_INLINE F64 max(F64 a, F64 b) { return {_mm256_max_pd(a.v, b.v)}; }
+PYIFCN_INLINE F64 power_of_two(F64 k) {
+  const __m256i bits = _mm256_castpd_si256(_mm256_add_pd(k.v, _mm256_set1_pd(kPowerBias64)));
+  return {_mm256_castsi256_pd(_mm256_slli_epi64(bits, 52))};
+}
 template <int kPredicate>
 PYIFCN_INLINE Mask64 compare(F64 a, F64 b) {
   return {_mm256_castpd_si256(_mm256_cmp_pd(a.v, b.v, kPredicate))};

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/power_bias.h"
 #include "core/target.h"
 
 namespace pyifcn {
@@ -43,6 +44,7 @@ struct F32 {
     _mm512_storeu_ps(p, _mm512_maskz_compress_ps(m.v, v));
     return _mm_popcnt_u32(m.bits());
   }
+  PYIFCN_INLINE T largest() const { return _mm512_reduce_max_ps(v); }
 };
 PYIFCN_INLINE F32 select(Mask32 m, F32 a, F32 b) { return {_mm512_mask_blend_ps(m.v, b.v, a.v)}; }
 PYIFCN_INLINE F32 operator+(F32 a, F32 b) { return {_mm512_add_ps(a.v, b.v)}; }
@@ -51,6 +53,10 @@ PYIFCN_INLINE F32 operator*(F32 a, F32 b) { return {_mm512_mul_ps(a.v, b.v)}; }
 PYIFCN_INLINE F32 operator/(F32 a, F32 b) { return {_mm512_div_ps(a.v, b.v)}; }
 PYIFCN_INLINE F32 min(F32 a, F32 b) { return {_mm512_min_ps(a.v, b.v)}; }
 PYIFCN_INLINE F32 max(F32 a, F32 b) { return {_mm512_max_ps(a.v, b.v)}; }
+PYIFCN_INLINE F32 power_of_two(F32 k) {
+  const __m512i bits = _mm512_castps_si512(_mm512_add_ps(k.v, _mm512_set1_ps(kPowerBias32)));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(bits, 23))};
+}
 PYIFCN_INLINE Mask32 operator<(F32 a, F32 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
 PYIFCN_INLINE Mask32 operator<=(F32 a, F32 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LE_OQ)}; }
 PYIFCN_INLINE Mask32 operator>(F32 a, F32 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ)}; }
@@ -73,6 +79,7 @@ struct F64 {
     _mm512_storeu_pd(p, _mm512_maskz_compress_pd(m.v, v));
     return _mm_popcnt_u32(m.bits());
   }
+  PYIFCN_INLINE T largest() const { return _mm512_reduce_max_pd(v); }
 };
 PYIFCN_INLINE F64 select(Mask64 m, F64 a, F64 b) { return {_mm512_mask_blend_pd(m.v, b.v, a.v)}; }
 PYIFCN_INLINE F64 operator+(F64 a, F64 b) { return {_mm512_add_pd(a.v, b.v)}; }
@@ -81,6 +88,10 @@ PYIFCN_INLINE F64 operator*(F64 a, F64 b) { return {_mm512_mul_pd(a.v, b.v)}; }
 PYIFCN_INLINE F64 operator/(F64 a, F64 b) { return {_mm512_div_pd(a.v, b.v)}; }
 PYIFCN_INLINE F64 min(F64 a, F64 b) { return {_mm512_min_pd(a.v, b.v)}; }
 PYIFCN_INLINE F64 max(F64 a, F64 b) { return {_mm512_max_pd(a.v, b.v)}; }
+PYIFCN_INLINE F64 power_of_two(F64 k) {
+  const __m512i bits = _mm512_castpd_si512(_mm512_add_pd(k.v, _mm512_set1_pd(kPowerBias64)));
+  return {_mm512_castsi512_pd(_mm512_slli_epi64(bits, 52))};
+}
 PYIFCN_INLINE Mask64 operator<(F64 a, F64 b) { return {_mm512_cmp_pd_mask(a.v, b.v, _CMP_LT_OQ)}; }
 PYIFCN_INLINE Mask64 operator<=(F64 a, F64 b) { return {_mm512_cmp_pd_mask(a.v, b.v, _CMP_LE_OQ)}; }
 PYIFCN_INLINE Mask64 operator>(F64 a, F64 b) { return {_mm512_cmp_pd_mask(a.v, b.v, _CMP_GT_OQ)}; }

@@ -48,6 +48,7 @@ struct Pair {
     return n + hi.compress_store(m.hi, p + n);
   }
   PYIFCN_INLINE T sum() const { return lo.sum() + hi.sum(); }
+  PYIFCN_INLINE T largest() const { return max(lo, hi).largest(); }
 };
 
 template <class V>
@@ -85,6 +86,10 @@ PYIFCN_INLINE Pair<V> min(Pair<V> a, Pair<V> b) {
 template <class V>
 PYIFCN_INLINE Pair<V> max(Pair<V> a, Pair<V> b) {
   return {max(a.lo, b.lo), max(a.hi, b.hi)};
+}
+template <class V>
+PYIFCN_INLINE Pair<V> power_of_two(Pair<V> k) {
+  return {power_of_two(k.lo), power_of_two(k.hi)};
 }
 template <class V>
 PYIFCN_INLINE Pair<V> popcount(Pair<V> a) {

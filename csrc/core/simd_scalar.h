@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "core/power_bias.h"
 #include "core/target.h"
 
 namespace pyifcn {
@@ -39,6 +40,7 @@ struct Scalar {
     return m.v;
   }
   PYIFCN_INLINE T sum() const { return v; }
+  PYIFCN_INLINE T largest() const { return v; }
 };
 
 template <class T>
@@ -99,6 +101,24 @@ PYIFCN_INLINE ScalarMask operator==(Scalar<T> a, Scalar<T> b) {
 }
 
 PYIFCN_INLINE uint32_t top_bits(Scalar<uint32_t> a) { return a.v >> 31; }
+
+PYIFCN_INLINE Scalar<float> power_of_two(Scalar<float> k) {
+  const float sum = k.v + kPowerBias32;
+  uint32_t bits;
+  __builtin_memcpy(&bits, &sum, 4);
+  bits <<= 23;
+  __builtin_memcpy(&k.v, &bits, 4);
+  return k;
+}
+PYIFCN_INLINE Scalar<double> power_of_two(Scalar<double> k) {
+  const double sum = k.v + kPowerBias64;
+  uint64_t bits;
+  __builtin_memcpy(&bits, &sum, 8);
+  bits <<= 52;
+  __builtin_memcpy(&k.v, &bits, 8);
+  return k;
+}
+
 PYIFCN_INLINE Scalar<uint64_t> popcount(Scalar<uint64_t> a) {
   uint64_t x = a.v;
   x = x - ((x >> 1) & 0x5555555555555555u);

@@ -27,38 +27,6 @@ auto falling(E score) {
   return K(bits & kSign ? bits : K(~bits) & ~kSign);
 }
 
-template <class E, class Box>
-bool can_overlap(const Box& b) {
-  const E width = b.x2 - b.x1, height = b.y2 - b.y1, area = width * height;
-  return width > 0 && height > 0 && area > 0 && area <= std::numeric_limits<E>::max();
-}
-
-// The bits of a byte with three zeros between them.
-constexpr auto kSpread = [] {
-  std::array<uint32_t, 256> table{};
-  for (uint32_t byte = 0; byte < 256; ++byte)
-    for (uint32_t bit = 0; bit < 8; ++bit) table[byte] |= (byte >> bit & 1) << (4 * bit);
-  return table;
-}();
-
-// One coordinate's range, cut into 256 steps. Halves, so that no difference overflows.
-template <class E>
-struct Steps {
-  E low = std::numeric_limits<E>::infinity(), high = -low, scale = 0;
-
-  void widen(E value) {
-    low = std::min(low, value / 2);
-    high = std::max(high, value / 2);
-  }
-  void cut() {
-    scale = 256 / (high - low);
-    if (!(scale <= std::numeric_limits<E>::max())) scale = 0;
-  }
-  uint32_t operator()(E value) const {
-    return kSpread[size_t(std::min(255, int((value / 2 - low) * scale)))];
-  }
-};
-
 }  // namespace
 
 template <class E>
@@ -113,7 +81,7 @@ void Suppressor<E>::run(const E* boxes, const uint32_t* order, int64_t count, ui
     if (owners) std::iota(owners, owners + count, 0u);
     return;
   }
-  for (int64_t i = 0; i < count; ++i) std::memcpy(&boxes_[i], boxes + 4 * int64_t(order[i]), sizeof(Box));
+  for (int64_t i = 0; i < count; ++i) std::memcpy(&boxes_[i], boxes + 4 * int64_t(order[i]), sizeof(Box<E>));
   if (threshold_ < 0 || count <= kListBoxes)
     run_in_list(count, keep, owners);
   else
@@ -135,9 +103,9 @@ void Suppressor<E>::run_in_tree(int64_t count, uint8_t* keep, uint32_t* owners) 
   int64_t placed = 0;
   for (int64_t i = 0; i < count; ++i) {
     slots_[i] = NmsJob<E>::kNoSlot;
-    if (can_overlap<E>(boxes_[i])) places_[placed++].index = uint32_t(i);
+    if (can_overlap(boxes_[i])) places_[placed++].index = uint32_t(i);
   }
-  arrange(0, placed);
+  along_curve(boxes_, places_, scratch_, placed, kBlock);
   for (int64_t i = 0; i < placed; ++i) slots_[places_[i].index] = uint32_t(i);
   NmsJob<E> job = fill_leaves(placed);
   fill_bounds(job);
@@ -148,31 +116,6 @@ void Suppressor<E>::run_in_tree(int64_t count, uint8_t* keep, uint32_t* owners) 
   if (!owners) return;
   for (int64_t i = 0; i < count; ++i)
     owners[i] = slots_[i] == NmsJob<E>::kNoSlot ? uint32_t(i) : owners_[slots_[i]];
-}
-
-// Puts places [begin, end) along a space-filling curve through the space of boxes, x1 y1 x2 y2: the bits of
-// the four steps interleaved. Boxes in one step of all four are arranged again among themselves, so that one
-// far outlier does not make a heap of all others.
-template <class E>
-void Suppressor<E>::arrange(int64_t begin, int64_t end) {
-  if (end - begin <= kBlock) return;
-  Steps<E> x1, y1, x2, y2;
-  for (int64_t i = begin; i < end; ++i) {
-    const Box& box = boxes_[places_[i].index];
-    x1.widen(box.x1), y1.widen(box.y1), x2.widen(box.x2), y2.widen(box.y2);
-  }
-  for (Steps<E>* steps : {&x1, &y1, &x2, &y2}) steps->cut();
-  for (int64_t i = begin; i < end; ++i) {
-    const Box& box = boxes_[places_[i].index];
-    places_[i].key = x1(box.x1) << 3 | y1(box.y1) << 2 | x2(box.x2) << 1 | y2(box.y2);
-  }
-  sort_by_key(places_ + begin, scratch_ + begin, end - begin);
-  for (int64_t i = begin; i < end;) {
-    int64_t next = i + 1;
-    while (next < end && places_[next].key == places_[i].key) ++next;
-    if (next - i < end - begin) arrange(i, next);
-    i = next;
-  }
 }
 
 // Puts the boxes into blocks in the order of their places.
@@ -192,7 +135,7 @@ NmsJob<E> Suppressor<E>::fill_leaves(int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     BoxBlock<E>& leaf = leaves_[i / kBlock];
     const auto lane = i % kBlock;
-    const Box& box = boxes_[places_[i].index];
+    const Box<E>& box = boxes_[places_[i].index];
     leaf.x1[lane] = box.x1;
     leaf.y1[lane] = box.y1;
     leaf.x2[lane] = box.x2;

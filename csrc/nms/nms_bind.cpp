@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -6,6 +5,7 @@
 #include "core/operators.h"
 #include "core/parallel.h"
 #include "nms/arguments.h"
+#include "nms/categories.h"
 #include "nms/suppressor.h"
 
 namespace pyifcn {
@@ -57,44 +57,27 @@ int64_t run_moved(const E* boxes, const E* scores, const int64_t* idxs, int64_t 
   return run(moved.data(), scores, count, threshold, out);
 }
 
-// The boxes by category, those of each by falling score, and where each category starts and the last ends.
-struct Categories {
-  std::vector<Keyed<uint64_t>> places;  // key: the category; index: a place in the order by score
-  std::vector<int64_t> starts;
-
-  Categories(const int64_t* idxs, const std::vector<uint32_t>& order) : places(order.size()) {
-    std::vector<Keyed<uint64_t>> scratch(order.size());
-    for (size_t i = 0; i < order.size(); ++i) places[i] = {uint64_t(idxs[order[i]]), uint32_t(i)};
-    sort_by_key(places.data(), scratch.data(), int64_t(order.size()));
-    for (size_t i = 0; i < order.size(); ++i)
-      if (i == 0 || places[i].key != places[i - 1].key) starts.push_back(int64_t(i));
-    starts.push_back(int64_t(order.size()));
-  }
-};
-
 template <class E>
 int64_t run_by_category(const E* boxes, const E* scores, const int64_t* idxs, int64_t count, double threshold,
                         const Answers& out, int threads) {
   const std::vector<uint32_t> order = order_by_score(scores, count);
   const Categories categories(idxs, order);
   std::vector<uint8_t> keep(order.size());
-  const int64_t category_count = int64_t(categories.starts.size()) - 1;
-  parallel_for(category_count, category_count * kGrain / count, threads, [&](int64_t begin, int64_t end) {
-    int64_t most = 0;
-    for (int64_t c = begin; c < end; ++c)
-      most = std::max(most, categories.starts[size_t(c) + 1] - categories.starts[size_t(c)]);
-    Suppressor<E> suppressor(threshold, most);
-    std::vector<uint32_t> members(static_cast<size_t>(most)), owners(out.groups ? size_t(most) : 0);
-    std::vector<uint8_t> kept(static_cast<size_t>(most));
-    for (int64_t c = begin; c < end; ++c) {
-      const int64_t start = categories.starts[size_t(c)], size = categories.starts[size_t(c) + 1] - start;
-      const auto* places = categories.places.data() + start;
-      for (int64_t i = 0; i < size; ++i) members[size_t(i)] = order[places[i].index];
-      suppressor.run(boxes, members.data(), size, kept.data(), out.groups ? owners.data() : nullptr);
-      for (int64_t i = 0; i < size; ++i) keep[places[i].index] = kept[size_t(i)];
-      if (out.groups) write_groups(members.data(), owners, size, out.groups);
-    }
-  });
+  parallel_for(
+      categories.count(), categories.count() * kGrain / count, threads, [&](int64_t begin, int64_t end) {
+        const int64_t most = categories.most(begin, end);
+        Suppressor<E> suppressor(threshold, most);
+        std::vector<uint32_t> members(static_cast<size_t>(most)), owners(out.groups ? size_t(most) : 0);
+        std::vector<uint8_t> kept(static_cast<size_t>(most));
+        for (int64_t c = begin; c < end; ++c) {
+          const int64_t size = categories.size(c);
+          const auto* places = categories.begin(c);
+          for (int64_t i = 0; i < size; ++i) members[size_t(i)] = order[places[i].index];
+          suppressor.run(boxes, members.data(), size, kept.data(), out.groups ? owners.data() : nullptr);
+          for (int64_t i = 0; i < size; ++i) keep[places[i].index] = kept[size_t(i)];
+          if (out.groups) write_groups(members.data(), owners, size, out.groups);
+        }
+      });
   return write_kept(order, keep, out.keep);
 }
 

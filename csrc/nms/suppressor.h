@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "nms/curve.h"
 #include "nms/nms.h"
 #include "nms/radix.h"
 
@@ -28,14 +29,9 @@ public:
   void run(const E* boxes, const uint32_t* order, int64_t count, uint8_t* keep, uint32_t* owners = nullptr);
 
 private:
-  struct Box {
-    E x1, y1, x2, y2;
-  };
-
   size_t lay_out(std::byte* memory, int64_t boxes);
   void run_in_list(int64_t count, uint8_t* keep, uint32_t* owners);
   void run_in_tree(int64_t count, uint8_t* keep, uint32_t* owners);
-  void arrange(int64_t begin, int64_t end);
   NmsJob<E> fill_leaves(int64_t count);
   void fill_bounds(NmsJob<E>& job);
 
@@ -45,7 +41,7 @@ private:
 
   // All of it lies in one piece, which the system's allocator gives again to the next call.
   std::unique_ptr<std::byte[]> memory_;
-  Box* boxes_;  // by falling score
+  Box<E>* boxes_;  // by falling score
   Keyed<uint32_t>*places_, *scratch_;
   uint32_t *slots_, *owners_, *frontiers_[2];
   BoxBlock<E>* leaves_;

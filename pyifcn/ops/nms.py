@@ -77,7 +77,7 @@ def nms(
         >>> pyifcn.nms(boxes, scores, iou_threshold=0.5, return_groups=True)
         (array([1, 2]), array([1, 1, 2]))
     """
-    threshold = as_threshold(iou_threshold)
+    threshold = as_number(iou_threshold, "iou_threshold")
     if return_groups:
         if runs_directly(boxes, scores):
             return run_nms_groups(boxes, scores, threshold)
@@ -146,7 +146,7 @@ def batched_nms(
         >>> pyifcn.batched_nms(boxes, scores, np.array([0, 1, 0]), iou_threshold=0.5)
         array([1, 0])
     """
-    threshold = as_threshold(iou_threshold)
+    threshold = as_number(iou_threshold, "iou_threshold")
     if return_groups:
         if runs_directly(boxes, scores, idxs):
             return run_batched_nms_groups(boxes, scores, idxs, threshold)
@@ -198,14 +198,14 @@ def run_batched_nms_groups(
     return keep[:count], groups
 
 
-def as_threshold(value: SupportsFloat) -> float:
-    """An `iou_threshold` as a float.
+def as_number(value: SupportsFloat, name: str) -> float:
+    """`value` as a float.
 
     Raises:
         TypeError: It is no number.
     """
     if not hasattr(value, "__float__"):
-        raise TypeError(f"iou_threshold is {describe(value)}, expected a number")
+        raise TypeError(f"{name} is {describe(value)}, expected a number")
     return float(value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, SupportsFloat, overload
 
 from pyifcn._array import compiled, contiguous, empty, runs_directly, torch_ops, widened
-from pyifcn.ops.nms import as_threshold
+from pyifcn.ops.nms import as_number
 
 if TYPE_CHECKING:
     from pyifcn._array import AnyArray
@@ -61,7 +61,7 @@ def nms_from_iou(
         >>> pyifcn.nms_from_iou(iou, scores, 0.5, return_groups=True)
         (array([0, 2]), array([0, 0, 2]))
     """
-    threshold = as_threshold(iou_threshold)
+    threshold = as_number(iou_threshold, "iou_threshold")
     if runs_directly(iou, scores):
         keep, groups = run_nms_from_iou(iou, scores, threshold)
     else:
