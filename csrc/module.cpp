@@ -26,6 +26,8 @@ PYBIND11_MODULE(_cpu, module) {
   register_nms(module);
   register_nms_from_iou(module);
   register_soft_nms(module);
+  register_nms_padded(module);
+  register_matrix_nms(module);
   register_masks(module);
   register_mask_sets(module);
   register_mask_geometry(module);

@@ -15,12 +15,14 @@ from pyifcn.ops.mask_iou import mask_iou
 from pyifcn.ops.mask_nms import mask_nms
 from pyifcn.ops.mask_voting import VotedMasks, mask_voting
 from pyifcn.ops.masks_to_boxes import masks_to_boxes
+from pyifcn.ops.matrix_nms import matrix_nms
 from pyifcn.ops.nms import batched_nms, nms
 from pyifcn.ops.nms_from_iou import nms_from_iou
+from pyifcn.ops.nms_padded import PaddedNms, nms_padded
 from pyifcn.ops.paste_masks import paste_masks
 from pyifcn.ops.propose import Proposals, propose
 from pyifcn.ops.ps_roi import ps_roi_align, ps_roi_pool
-from pyifcn.ops.soft_nms import soft_nms
+from pyifcn.ops.soft_nms import SoftNms, soft_nms
 from pyifcn.ops.vote import MergedMasks, vote
 
 try:
@@ -34,7 +36,9 @@ if "torch" in sys.modules:  # so that torch.ops.pyifcn is there
 __all__ = [
     "Masks",
     "MergedMasks",
+    "PaddedNms",
     "Proposals",
+    "SoftNms",
     "VotedMasks",
     "assemble",
     "assemble_dense",
@@ -46,8 +50,10 @@ __all__ = [
     "mask_nms",
     "mask_voting",
     "masks_to_boxes",
+    "matrix_nms",
     "nms",
     "nms_from_iou",
+    "nms_padded",
     "paste_masks",
     "propose",
     "ps_roi_align",

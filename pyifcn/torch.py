@@ -13,6 +13,7 @@ import torch
 from pyifcn.ops.assemble import run_assemble, run_assemble_backward, run_assemble_dense
 from pyifcn.ops.nms import run_batched_nms, run_batched_nms_groups, run_nms, run_nms_groups
 from pyifcn.ops.nms_from_iou import run_nms_from_iou
+from pyifcn.ops.nms_padded import run_nms_padded
 from pyifcn.ops.paste_masks import run_paste_masks
 from pyifcn.ops.ps_roi import run_ps_roi, run_ps_roi_backward
 from pyifcn.ops.soft_nms import run_soft_nms
@@ -177,6 +178,32 @@ def _(
     out: str,
 ) -> Tensor:
     return masks.new_empty((masks.shape[0], height, width), dtype=getattr(torch, out))
+
+
+@torch.library.custom_op("pyifcn::nms_padded", mutates_args=())
+def _nms_padded(
+    boxes: Tensor,
+    scores: Tensor,
+    idxs: Tensor | None,
+    iou_threshold: float,
+    max_output: int,
+    score_threshold: float | None,
+) -> tuple[Tensor, Tensor]:
+    return run_nms_padded(boxes, scores, idxs, iou_threshold, max_output, score_threshold)
+
+
+@_nms_padded.register_fake
+def _(
+    boxes: Tensor,
+    scores: Tensor,
+    idxs: Tensor | None,
+    iou_threshold: float,
+    max_output: int,
+    score_threshold: float | None,
+) -> tuple[Tensor, Tensor]:
+    images = boxes.shape[0]
+    indices = boxes.new_empty((images, max_output), dtype=torch.int64)
+    return indices, boxes.new_empty((images,), dtype=torch.int64)
 
 
 @torch.library.custom_op("pyifcn::soft_nms", mutates_args=())

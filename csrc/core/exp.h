@@ -2,7 +2,7 @@
 // 1 unit of the last place for float, 2 for double, subnormal results among them; NaN stays NaN.
 #pragma once
 
-#include "core/simd.h"
+#include "core/simd_scalar.h"
 
 namespace pyifcn {
 namespace {

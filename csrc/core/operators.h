@@ -9,6 +9,8 @@ void register_assemble(pybind11::module_& module);
 void register_nms(pybind11::module_& module);
 void register_nms_from_iou(pybind11::module_& module);
 void register_soft_nms(pybind11::module_& module);
+void register_nms_padded(pybind11::module_& module);
+void register_matrix_nms(pybind11::module_& module);
 void register_masks(pybind11::module_& module);
 void register_mask_sets(pybind11::module_& module);
 void register_mask_geometry(pybind11::module_& module);
