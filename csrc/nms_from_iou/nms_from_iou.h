@@ -9,34 +9,34 @@ namespace pyifcn {
 
 // What a matrix of E holds, and what that is compared with.
 template <class E>
-struct Element {
+struct MatrixElement {
   using Stored = E;
   using Compared = E;
 };
 
 // Elements of 16 bits are compared as integers that rise with them: nothing is converted.
-struct Float16 {
+struct Float16Bits {
   static constexpr int16_t kInfinity = 0x7c00;
 };
-struct Bfloat16 {
+struct Bfloat16Bits {
   static constexpr int16_t kInfinity = 0x7f80;
 };
 template <>
-struct Element<Float16> {
+struct MatrixElement<Float16Bits> {
   using Stored = uint16_t;
   using Compared = int16_t;
 };
 template <>
-struct Element<Bfloat16> : Element<Float16> {};
+struct MatrixElement<Bfloat16Bits> : MatrixElement<Float16Bits> {};
 
 // Sign and magnitude as a two's complement. NaN is above infinity, or below its negative.
 PYIFCN_INLINE int16_t rising(uint16_t bits) { return int16_t(bits ^ (bits & 0x8000 ? 0x7fff : 0)); }
 
 template <class E>
 struct DropJob {
-  const typename Element<E>::Stored* row;
+  const typename MatrixElement<E>::Stored* row;
   int64_t count;
-  typename Element<E>::Compared threshold;
+  typename MatrixElement<E>::Compared threshold;
   uint64_t* alive;  // a bit for each element of the row; none is set from `count` on
   int64_t* groups;  // out: `owner` for each that is dropped
   int64_t owner;

@@ -19,7 +19,7 @@ auto compared(double threshold) {
   if constexpr (std::is_floating_point_v<E>) {
     return at_most<E>(threshold);
   } else {
-    constexpr bool kFloat16 = std::is_same_v<E, Float16>;
+    constexpr bool kFloat16 = std::is_same_v<E, Float16Bits>;
     const float wide = at_most<float>(threshold);
     const uint16_t nearest = kFloat16 ? to_float16(wide) : to_bfloat16(wide);
     const float value = kFloat16 ? from_float16(nearest) : from_bfloat16(nearest);
@@ -36,7 +36,7 @@ struct Arguments {
 
 template <class E>
 int64_t run(const Arguments& a, const std::vector<uint32_t>& order) {
-  const auto* matrix = static_cast<const typename Element<E>::Stored*>(a.iou.data);
+  const auto* matrix = static_cast<const typename MatrixElement<E>::Stored*>(a.iou.data);
   const auto kernel = dispatch([]<Target T>() { return &drop_above<T, E>; });
   std::vector<uint64_t> alive(size_t(a.count + 63) / 64, ~uint64_t(0));
   if (a.count % 64) alive.back() = (uint64_t(1) << a.count % 64) - 1;
@@ -80,9 +80,9 @@ int64_t bind_nms_from_iou(py::handle iou, py::handle scores, double threshold, p
   const auto work = [&]() -> int64_t (*)(const Arguments&, const std::vector<uint32_t>&) {
     switch (matrix.dtype) {
       case Dtype::float16:
-        return &run<Float16>;
+        return &run<Float16Bits>;
       case Dtype::bfloat16:
-        return &run<Bfloat16>;
+        return &run<Bfloat16Bits>;
       case Dtype::float32:
         return &run<float>;
       case Dtype::float64:

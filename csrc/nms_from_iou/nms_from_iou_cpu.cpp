@@ -37,7 +37,7 @@ PYIFCN_INLINE uint64_t above(const DropJob<E>& job, const uint16_t* e) {
 
 template <class E>
 PYIFCN_INLINE void drop(const DropJob<E>& job) {
-  using Stored = typename Element<E>::Stored;
+  using Stored = typename MatrixElement<E>::Stored;
   for (int64_t first = 0; first < job.count; first += 64) {
     uint64_t& alive = job.alive[first / 64];
     if (alive == 0) continue;
@@ -64,11 +64,11 @@ void drop_above<kTarget, double>(const DropJob<double>& job) {
   drop(job);
 }
 template <>
-void drop_above<kTarget, Float16>(const DropJob<Float16>& job) {
+void drop_above<kTarget, Float16Bits>(const DropJob<Float16Bits>& job) {
   drop(job);
 }
 template <>
-void drop_above<kTarget, Bfloat16>(const DropJob<Bfloat16>& job) {
+void drop_above<kTarget, Bfloat16Bits>(const DropJob<Bfloat16Bits>& job) {
   drop(job);
 }
 
