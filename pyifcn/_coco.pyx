@@ -93,9 +93,9 @@ cdef int64_t _side(value) except? -1:
 
 
 cdef int _append_counts(counts, string& text, vector[int64_t]& numbers) except -1:
-    if type(counts) is str:
-        counts = (<str> counts).encode("utf-8", "surrogatepass")
-    if type(counts) is bytes:
+    if isinstance(counts, str):
+        counts = counts.encode("utf-8", "surrogatepass")
+    if isinstance(counts, bytes):
         text.append(PyBytes_AS_STRING(counts), PyBytes_GET_SIZE(counts))
         return 0
     try:

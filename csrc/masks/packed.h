@@ -1,25 +1,12 @@
-// Masks as pyifcn.Masks holds them: rows of 64-bit words, aligned to the image's 64-pixel grid, that cover a
-// tight box.
+// The arrays of a pyifcn.Masks, read and made.
 #pragma once
 
-#include <cstdint>
 #include <vector>
 
 #include "core/bind.h"
+#include "masks/mask_view.h"
 
 namespace pyifcn {
-
-// The words of an image's grid that cover columns [x1, x2).
-constexpr int64_t words_across(int64_t x1, int64_t x2) { return (x2 + 63) / 64 - x1 / 64; }
-
-// One mask of an image, borrowed.
-struct MaskView {
-  int64_t x1, y1, x2, y2;  // half-open; empty: all 0
-  const uint64_t* words;
-
-  int64_t rows() const { return y2 - y1; }
-  int64_t across() const { return words_across(x1, x2); }
-};
 
 // The arrays of a Masks, which have been checked when it was made.
 class MasksView {
@@ -48,12 +35,6 @@ private:
   View<const int32_t, 2> boxes_;
   View<const int64_t, 1> offsets_;
   View<const uint64_t, 1> words_;
-};
-
-// One mask that is being made.
-struct PackedMask {
-  int32_t box[4] = {0, 0, 0, 0};
-  std::vector<uint64_t> words;
 };
 
 // The mask whose rows from `top` on are `rows` times `across` words, the first of them covering the columns

@@ -1,7 +1,7 @@
 // Between run-length codes and the packed bits of Masks.
 #pragma once
 
-#include "masks/packed.h"
+#include "masks/mask_view.h"
 #include "rle/runs.h"
 
 namespace pyifcn {

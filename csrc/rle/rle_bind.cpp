@@ -5,6 +5,7 @@
 #include "core/dispatch.h"
 #include "core/operators.h"
 #include "core/parallel.h"
+#include "masks/packed.h"
 #include "rle/packed_runs.h"
 #include "rle/runs_arrays.h"
 

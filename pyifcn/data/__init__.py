@@ -1,6 +1,6 @@
 """Images with instance masks: COCO annotations, synthetic fields, augmentation.
 
-Needs NumPy, Pillow and pycocotools, but not PyTorch.
+Needs NumPy and Pillow, but not PyTorch.
 """
 
 try:
@@ -13,7 +13,7 @@ try:
     from pyifcn.data.sample import Sample, Truth
     from pyifcn.data.shapes import SyntheticShapes
 except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] not in ("PIL", "pycocotools"):
+    if (error.name or "").partition(".")[0] != "PIL":
         raise
     raise ImportError(
         f'pyifcn.data needs {error.name}; install it with: pip install "pyifcn[models]"'

@@ -11,7 +11,6 @@ from typing import Any, overload
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as coco_mask
 
 from pyifcn.data.checks import DataError, check_keys, check_rle, is_number, kind_of, read_json
 from pyifcn.data.files import written_whole
@@ -97,7 +96,7 @@ class CocoInstances(Sequence[Sample]):
         record = self.records[index]
         size = record["height"], record["width"]
         annotations = self._annotations[record["id"]]
-        masks = Masks.from_rle([_as_rle(a["segmentation"], size) for a in annotations], size)
+        masks = _masks_of([annotation["segmentation"] for annotation in annotations], size)
         areas = masks.area.astype(np.float64)
         for i, annotation in enumerate(annotations):
             areas[i] = annotation.get("area", areas[i])
@@ -268,8 +267,14 @@ def _name(annotation: Any, position: int, path: Path) -> str:
     return f"{path}: annotations[{position}]"
 
 
-def _as_rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
-    if isinstance(segmentation, dict):
-        return segmentation
-    merged: dict[str, Any] = coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
-    return merged
+def _masks_of(segmentations: Sequence[Any], size: tuple[int, int]) -> Masks:
+    """The masks of polygons and codes in any order."""
+    drawn = [i for i, some in enumerate(segmentations) if isinstance(some, list)]
+    coded = [i for i, some in enumerate(segmentations) if not isinstance(some, list)]
+    masks = Masks.cat(
+        [
+            Masks.from_polygons([segmentations[i] for i in drawn], size),
+            Masks.from_rle([segmentations[i] for i in coded], size),
+        ]
+    )
+    return masks[np.argsort(drawn + coded)] if drawn and coded else masks

@@ -1,6 +1,6 @@
 """How good instance masks are: average recall, detection quality, results files.
 
-Needs NumPy, Pillow and pycocotools, but not PyTorch.
+Needs NumPy and Pillow, but not PyTorch.
 """
 
 from pyifcn.evaluation.matching import THRESHOLDS

@@ -90,7 +90,7 @@ class CocoMixin(Storage):
         mask_offsets = np.zeros(len(polygons) + 1, np.int64)
         for i, polygon in enumerate(polygons):
             try:
-                parts += polygon
+                parts.extend(polygon)
             except TypeError:
                 what = describe(polygon)
                 raise TypeError(f"polygons[{i}] is {what}, expected a list of polygons") from None
