@@ -11,7 +11,7 @@ export PYIFCN_CUDA_ARCHS ?= 75
 export PYIFCN_WERROR ?= OFF
 SOURCES = pyproject.toml constraints.txt CMakeLists.txt cmake/cuda.cmake \
   $(shell find csrc pyifcn -type f -not -name '*.so' -not -path '*__pycache__*')
-NATIVE = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
+NATIVE = $(shell git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')
 
 .PHONY: demo test test-gpu bench lint format dev clean
 

@@ -4,10 +4,12 @@ The tests that are not marked `gpu` run under the emulation as well.
 """
 
 import os
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from cuda_emulation import operators
 
 import pyifcn
 
@@ -162,13 +164,76 @@ def test_propose_equals_the_cpu(rng, dtype):
 
 
 @on_gpu
-def test_runs_on_the_current_stream(rng):
-    maps = torch.from_numpy(rng.standard_normal((1, 25, 60, 60), dtype=np.float32))
+@pytest.mark.parametrize("name", operators.TESTS)
+def test_operators(name):
+    """Their own tests, with arrays that are copied to the GPU and back."""
+    done = operators.run(name)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+
+
+@on_gpu
+@pytest.mark.parametrize("tool", ["memcheck", "racecheck"])
+def test_compute_sanitizer(tool):
+    if shutil.which("compute-sanitizer") is None:
+        pytest.skip("compute-sanitizer is missing: it comes with the CUDA toolkit")
+    done = operators.run(
+        *operators.TESTS,
+        only="equals_the_reference and float32",
+        before=("compute-sanitizer", "--tool", tool, "--error-exitcode", "9"),
+        PYTORCH_NO_CUDA_MEMORY_CACHING="1",  # an array's end is then that of its memory
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+
+
+def everything(maps, boxes, windows):
+    """What all operators without a size that depends on the data give, and their gradients."""
+    square = maps[:, :9]
+    answers = [pool(maps, boxes) for pool in POOLING.values()]
+    answers += [pyifcn.assemble(square, windows, 7), pyifcn.assemble_dense(square, 7)]
+    return answers + [torch.autograd.grad(a, maps, a.detach())[0] for a in answers]
+
+
+def everything_from(rng):
+    maps = torch.from_numpy(rng.standard_normal((2, 2 * 9, 40, 50), dtype=np.float32)).cuda()
+    corners = rng.uniform(-20, 200, (2, 100, 2))
+    boxes = np.concatenate([rng.integers(0, 2, (100, 1)), corners.min(0), corners.max(0)], 1)
+    windows = random_windows(rng, 100, maps.shape).cuda()
+    return maps.requires_grad_(), torch.from_numpy(boxes).float().cuda(), windows
+
+
+@on_gpu
+def test_runs_on_the_current_stream_and_does_not_wait(rng):
+    inputs = everything_from(rng)
+    expected = everything(*inputs)  # kernels are loaded, memory is there
     stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        torch.cuda._sleep(10**8)
-        here = maps.cuda(non_blocking=True)
-        got = pyifcn.assemble_dense(here)
-        assert not stream.query()  # it did not wait
+        everything(*inputs)
+        stream.synchronize()
+        torch.cuda._sleep(10**9)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            got = everything(*inputs)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert not stream.query()
     stream.synchronize()
-    assert torch.equal(got.cpu(), pyifcn.assemble_dense(maps))
+    assert all(map(torch.equal, got, expected))
+
+
+@on_gpu
+def test_is_captured_in_a_graph(rng):
+    inputs = everything_from(rng)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        everything(*inputs)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = everything(*inputs)
+    with torch.no_grad():
+        for tensor, other in zip(inputs, everything_from(rng), strict=True):
+            tensor.copy_(other)
+    graph.replay()
+    assert all(map(torch.equal, captured, everything(*inputs)))

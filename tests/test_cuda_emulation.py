@@ -1,49 +1,112 @@
-"""The CUDA kernels on the host, under sanitizers: the operators' own tests must pass on them."""
+"""The CUDA kernels on the host, under sanitizers: the operators' own tests must pass on them.
+
+And the emulation itself: it must see what is planted in `cuda_emulation/planted.cu`.
+"""
 
 import os
 import subprocess
-import sys
 
 import pytest
-from conftest import ROOT
 
 pytest.importorskip(
     "pybind11", reason="pybind11 is missing, which the emulated module is built with"
 )
-from cuda_emulation import build
+from cuda_emulation import build, operators
 
-TESTS = (
-    *("test_assemble.py", "test_nms.py", "test_propose.py", "test_ps_roi.py"),
-    *("test_assemble_rois.py", "test_cuda.py"),
+ORDERS = "forward", "reverse", "1", "2"
+SOUND = "sound", "sound_atomics"
+FAULTS_OF_MEMORY = {
+    "writes_beyond_the_end": "heap-buffer-overflow",
+    "reads_beyond_shared_memory": "global-buffer-overflow",
+    "overflows": "signed integer overflow",
+    "meets_at_half_a_barrier": "waits at a barrier that others never reach",
+}
+FAULTS_OF_ORDER = (
+    "misses_a_barrier",
+    "misses_a_barrier_before_the_next_round",
+    "misses_a_barrier_of_a_warp",
+    "races_of_a_block",
+    "races_of_blocks",
 )
-# What takes long under the emulation, what is of the CPU alone, and what only the CPU looks at:
-# whether windows and boxes are of images that are there.
-LEFT_OUT = "gradcheck or million or torchvision or threads or bad_input and (outside or image)"
+
+
+def libraries(sought):
+    paths = build.libraries(sought)
+    if not all(path.is_absolute() for path in paths):
+        pytest.skip(f"{build.COMPILER} has no {paths[0]}: the sanitizers must be GCC's")
+    return " ".join(map(str, paths))
+
+
+def run(program, kernel, order="1"):
+    environment = {"CUDA_EMULATION_ORDER": order, "TSAN_OPTIONS": "halt_on_error=1"}
+    return subprocess.run(
+        [program, kernel], env={**os.environ, **environment}, capture_output=True, text=True
+    )
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    libraries = build.libraries()
-    if not all(path.is_absolute() for path in libraries):
-        pytest.skip(f"{build.COMPILER} has no libasan.so: the sanitizers must be GCC's")
-    module = build.build(tmp_path_factory.mktemp("cuda_emulation"))
-    return {
-        **os.environ,
-        "PYIFCN_CUDA_EMULATION": str(module),
-        "LD_PRELOAD": " ".join(map(str, libraries)),
-        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",  # as Python is used to
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "cuda_emulation"), *sys.path]),
-    }
+def planted(tmp_path_factory):
+    """The program that runs planted.cu, under what finds faults of memory."""
+    libraries("memory")
+    return build.build_planted(tmp_path_factory.mktemp("planted"), "memory")
 
 
-def test_operators(environment):
-    options = ["-p", "plugin", "-q", "-x", "-s", "-m", "not gpu", "-k", f"not ({LEFT_OUT})"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *TESTS],
-        env=environment,
-        cwd=ROOT / "tests",
-        capture_output=True,
-        text=True,
-        timeout=900,
+@pytest.fixture(scope="module")
+def planted_races(tmp_path_factory):
+    """The same under what finds races."""
+    libraries("races")
+    program = build.build_planted(tmp_path_factory.mktemp("planted_races"), "races")
+    if "unexpected memory mapping" in run(program, "sound").stderr:
+        pytest.skip("ThreadSanitizer cannot run here: addresses are randomised too far")
+    return program
+
+
+def test_operators(tmp_path):
+    module = build.build(tmp_path, "memory")
+    done = operators.run(
+        *operators.TESTS,
+        "test_cuda.py",
+        PYIFCN_CUDA_EMULATION=str(module),
+        LD_PRELOAD=libraries("memory"),
+        ASAN_OPTIONS="detect_leaks=0:allocator_may_return_null=1",  # as Python is used to
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+
+
+@pytest.mark.parametrize("program", ["planted", "planted_races"])
+@pytest.mark.parametrize("kernel", SOUND)
+def test_no_order_changes_what_is_sound(request, program, kernel):
+    done = [run(request.getfixturevalue(program), kernel, order) for order in ORDERS]
+    assert [d.returncode for d in done] == [0] * len(ORDERS), done[0].stderr
+    answer = [int(word) for word in done[0].stdout.split()]
+    if kernel == "sound":
+        sums = [sum(range(64 * block, 64 * block + 64)) for block in range(3)]
+        assert answer == [sums[i // 64] + i % 64 // 2 + 32 for i in range(192)]
+    else:
+        assert answer == [191] + [0 if i % 64 == 0 else 64 for i in range(1, 192)]
+    assert all(d.stdout == done[0].stdout for d in done)
+
+
+@pytest.mark.parametrize(("kernel", "message"), FAULTS_OF_MEMORY.items())
+def test_faults_of_memory_are_seen(planted, kernel, message):
+    done = run(planted, kernel)
+    assert done.returncode != 0
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize("kernel", FAULTS_OF_ORDER)
+def test_faults_of_order_change_the_answer(planted, kernel):
+    assert len({run(planted, kernel, order).stdout for order in ORDERS}) > 1
+
+
+@pytest.mark.parametrize("kernel", [*FAULTS_OF_ORDER, "adds_without_atomics"])
+def test_races_are_seen_in_any_order(planted_races, kernel):
+    for order in ("forward", "1"):
+        done = run(planted_races, kernel, order)
+        assert done.returncode != 0
+        assert "data race" in done.stderr
+
+
+def test_shared_memory_holds_nothing_of_another_block(planted):
+    answer = run(planted, "reads_what_nobody_wrote", "forward").stdout.split()
+    assert answer == ["1"] * 64 + ["-1"] * 128

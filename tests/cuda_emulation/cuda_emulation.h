@@ -5,6 +5,9 @@
 // CUDA_EMULATION_ORDER names: forward, reverse, or the seed of a random one. Whatever counts on an order that
 // CUDA does not promise gives another answer in one of them. A barrier that some threads never reach aborts.
 // Shared memory starts as bytes of 0xff in each block: as floats NaN, as integers -1.
+//
+// AddressSanitizer sees what lies beyond arrays, those in shared memory too. ThreadSanitizer sees two threads
+// of a block at the same place with no barrier between, whether or not the answer shows it.
 #pragma once
 
 #include <ucontext.h>
@@ -23,6 +26,8 @@
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
+#elif defined(__SANITIZE_THREAD__)
+#include <sanitizer/tsan_interface.h>
 #endif
 
 #define __global__
@@ -58,12 +63,15 @@ enum class State { fresh, ready, at_block_barrier, at_warp_barrier, ended };
 struct Fibre {
   ucontext_t context;
   std::unique_ptr<char[]> stack{new char[kStack]};
+  Fibre* next_idle = nullptr;
 };
 
 struct Thread {
   State state;
   dim3 thread, block;
   Fibre* fibre;
+  void* racer;  // what ThreadSanitizer knows it as
+  unsigned block_barriers = 0, warp_barriers = 0;
 };
 
 inline Thread* self = nullptr;
@@ -71,11 +79,30 @@ inline dim3 block_shape, grid_shape;
 inline ucontext_t scheduler;
 inline const std::function<void()>* body = nullptr;
 inline std::vector<Thread> threads;
-inline std::vector<Thread*> turns;  // in the order in which threads run until they wait
-inline size_t next_turn = 0;
+inline std::vector<void*> racers;
+inline Thread **next_turn, **last_turn;  // in the order in which threads run until they wait
 inline std::vector<std::unique_ptr<Fibre>> fibres;
-inline std::vector<Fibre*> idle;
+inline Fibre* idle = nullptr;
 inline std::vector<uint64_t> lane_values;  // of each thread, for ballots and shuffles
+
+// ThreadSanitizer takes each thread for a fiber of its own, and sees no order among them but that of
+// barriers: what one does before a barrier comes before what others do after it.
+#if defined(__SANITIZE_THREAD__)
+#define CUDA_EMULATION_UNSEEN __attribute__((no_sanitize("thread")))
+inline void* const scheduler_racer = __tsan_get_current_fiber();
+inline void* new_racer() { return __tsan_create_fiber(0); }
+#define CUDA_EMULATION_RACER(racer) __tsan_switch_to_fiber(racer, __tsan_switch_to_fiber_no_sync)
+inline void release(void* barrier) { __tsan_release(barrier); }
+inline void acquire(void* barrier) { __tsan_acquire(barrier); }
+#else
+#define CUDA_EMULATION_UNSEEN
+inline void* new_racer() { return nullptr; }
+#define CUDA_EMULATION_RACER(racer)
+inline void release(void*) {}
+inline void acquire(void*) {}
+#endif
+
+inline char block_begins, block_ends;
 
 // AddressSanitizer must know which stack is in use.
 inline void* scheduler_fake_stack = nullptr;
@@ -113,36 +140,49 @@ __attribute__((no_sanitize("address"))) inline void fill_shared_memory() {
     *static_cast<volatile char*>(byte) = '\xff';
 }
 
-inline void to_scheduler() {
+CUDA_EMULATION_UNSEEN inline void to_scheduler() {
   Fibre* const mine = self->fibre;
   void* fake_stack = nullptr;
+  CUDA_EMULATION_RACER(scheduler_racer);
   leaving(&fake_stack, scheduler_stack, scheduler_stack_size);
   swapcontext(&mine->context, &scheduler);
   arrived(fake_stack, &scheduler_stack, &scheduler_stack_size);
 }
 
-inline void wait(State barrier) {
+// Barriers take turns with two places, so that a thread that comes from one is not ordered after those that
+// stand at the next already.
+CUDA_EMULATION_UNSEEN inline void wait(State barrier) {
+  static char block_places[2], warp_places[2][32];
+  const bool is_block = barrier == State::at_block_barrier;
+  const int turn = is_block ? self->block_barriers++ % 2 : self->warp_barriers++ % 2;
+  char* const place = is_block ? &block_places[turn] : &warp_places[turn][self->thread.x / kWarpSize];
+  release(place);
   self->state = barrier;
   to_scheduler();
+  acquire(place);
 }
 
 // Goes on with the next thread on the same stack, unless another stack's turn has come.
-inline bool takes_another() {
-  if (next_turn == turns.size() || turns[next_turn]->state != State::fresh) return false;
+CUDA_EMULATION_UNSEEN inline bool takes_another() {
+  if (next_turn == last_turn || (*next_turn)->state != State::fresh) return false;
   Fibre* const mine = self->fibre;
-  self = turns[next_turn++];
+  self = *next_turn++;
   self->fibre = mine;
+  CUDA_EMULATION_RACER(self->racer);
   return true;
 }
 
-inline void run_threads() {
+CUDA_EMULATION_UNSEEN inline void run_threads() {
   arrived(nullptr, &scheduler_stack, &scheduler_stack_size);
   for (;;) {
     do {
+      acquire(&block_begins);
       (*body)();
+      release(&block_ends);
       self->state = State::ended;
     } while (takes_another());
-    idle.push_back(self->fibre);
+    self->fibre->next_idle = idle;
+    idle = self->fibre;
     to_scheduler();
   }
 }
@@ -154,16 +194,17 @@ inline void add_fibre() {
   fibre->context.uc_stack.ss_size = kStack;
   fibre->context.uc_link = nullptr;
   makecontext(&fibre->context, run_threads, 0);
-  idle.push_back(fibre);
+  idle = fibre;
 }
 
-inline void resume(Thread& thread) {
+CUDA_EMULATION_UNSEEN inline void resume(Thread& thread) {
   if (thread.state == State::fresh) {
-    if (idle.empty()) add_fibre();
-    thread.fibre = idle.back();
-    idle.pop_back();
+    if (!idle) add_fibre();
+    thread.fibre = idle;
+    idle = idle->next_idle;
   }
   self = &thread;
+  CUDA_EMULATION_RACER(thread.racer);
   leaving(&scheduler_fake_stack, thread.fibre->stack.get(), kStack);
   swapcontext(&scheduler, &thread.fibre->context);
   arrived(scheduler_fake_stack, nullptr, nullptr);
@@ -188,14 +229,18 @@ inline bool open_barriers() {
 inline void run_block(dim3 block) {
   fill_shared_memory();
   for (size_t i = 0; i < threads.size(); ++i)
-    threads[i] = {State::fresh, dim3(unsigned(i), 0, 0), block, nullptr};
+    threads[i] = {State::fresh, dim3(unsigned(i), 0, 0), block, nullptr, racers[i]};
+  release(&block_begins);
   do {
-    turns.clear();
+    std::vector<Thread*> turns;
     for (Thread& thread : threads)
       if (thread.state == State::fresh || thread.state == State::ready) turns.push_back(&thread);
     arrange(turns);
-    for (next_turn = 0; next_turn < turns.size();) resume(*turns[next_turn++]);
+    next_turn = turns.data();
+    last_turn = next_turn + turns.size();
+    while (next_turn != last_turn) resume(**next_turn++);
   } while (open_barriers());
+  acquire(&block_ends);
   for (const Thread& thread : threads) {
     if (thread.state == State::ended) continue;
     std::fprintf(stderr, "cuda_emulation: thread %u of block %u waits at a barrier that others never reach\n",
@@ -210,6 +255,7 @@ void run(void (*kernel)(Params...), dim3 grid, unsigned block_threads, Params...
   body = &call;
   grid_shape = grid;
   block_shape = dim3(block_threads);
+  while (racers.size() < block_threads) racers.push_back(new_racer());
   threads.resize(block_threads);
   lane_values.resize(block_threads);
   std::vector<uint64_t> blocks(size_t(grid.x) * grid.y);
@@ -264,27 +310,27 @@ inline int __ffs(int bits) { return __builtin_ffs(bits); }
 
 template <class T>
 T atomicAdd(T* address, T value) {
-  const T before = *address;
-  *address += value;
+  return __atomic_fetch_add(address, value, __ATOMIC_RELAXED);
+}
+template <class T>
+T atomicOr(T* address, T value) {
+  return __atomic_fetch_or(address, value, __ATOMIC_RELAXED);
+}
+template <class T, class Change>
+T atomic_change(T* address, Change change) {
+  T before = __atomic_load_n(address, __ATOMIC_RELAXED);
+  while (!__atomic_compare_exchange_n(address, &before, change(before), true, __ATOMIC_RELAXED,
+                                      __ATOMIC_RELAXED)) {
+  }
   return before;
 }
 template <class T>
 T atomicMin(T* address, T value) {
-  const T before = *address;
-  *address = std::min(before, value);
-  return before;
+  return atomic_change(address, [value](T before) { return std::min(before, value); });
 }
 template <class T>
 T atomicMax(T* address, T value) {
-  const T before = *address;
-  *address = std::max(before, value);
-  return before;
-}
-template <class T>
-T atomicOr(T* address, T value) {
-  const T before = *address;
-  *address |= value;
-  return before;
+  return atomic_change(address, [value](T before) { return std::max(before, value); });
 }
 
 using std::max;
