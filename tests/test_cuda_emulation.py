@@ -14,6 +14,8 @@ pytest.importorskip(
 from cuda_emulation import build, operators
 
 ORDERS = "forward", "reverse", "1", "2"
+# At least one test that comes to each barrier.
+SOME = "float32 and reference and not (64 or 40 or 33 or grid or thin) or thresholds and 0.95"
 SOUND = "sound", "sound_atomics"
 FAULTS_OF_MEMORY = {
     "writes_beyond_the_end": "heap-buffer-overflow",
@@ -62,13 +64,23 @@ def planted_races(tmp_path_factory):
 
 
 def test_operators(tmp_path):
-    module = build.build(tmp_path, "memory")
     done = operators.run(
         *operators.TESTS,
         "test_cuda.py",
-        PYIFCN_CUDA_EMULATION=str(module),
         LD_PRELOAD=libraries("memory"),
+        PYIFCN_CUDA_EMULATION=str(build.build(tmp_path, "memory")),
         ASAN_OPTIONS="detect_leaks=0:allocator_may_return_null=1",  # as Python is used to
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+
+
+def test_operators_have_no_races(planted_races, tmp_path):
+    done = operators.run(
+        *operators.TESTS,
+        only=SOME,
+        LD_PRELOAD=libraries("races"),
+        PYIFCN_CUDA_EMULATION=str(build.build(tmp_path, "races")),
+        TSAN_OPTIONS="halt_on_error=1:ignore_noninstrumented_modules=1",
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
 

@@ -89,6 +89,7 @@ inline std::vector<uint64_t> lane_values;  // of each thread, for ballots and sh
 // barriers: what one does before a barrier comes before what others do after it.
 #if defined(__SANITIZE_THREAD__)
 #define CUDA_EMULATION_UNSEEN __attribute__((no_sanitize("thread")))
+inline constexpr bool kOwnStacks = true;  // another thread's variables at the same place look like a race
 inline void* const scheduler_racer = __tsan_get_current_fiber();
 inline void* new_racer() { return __tsan_create_fiber(0); }
 #define CUDA_EMULATION_RACER(racer) __tsan_switch_to_fiber(racer, __tsan_switch_to_fiber_no_sync)
@@ -96,6 +97,7 @@ inline void release(void* barrier) { __tsan_release(barrier); }
 inline void acquire(void* barrier) { __tsan_acquire(barrier); }
 #else
 #define CUDA_EMULATION_UNSEEN
+inline constexpr bool kOwnStacks = false;
 inline void* new_racer() { return nullptr; }
 #define CUDA_EMULATION_RACER(racer)
 inline void release(void*) {}
@@ -164,7 +166,7 @@ CUDA_EMULATION_UNSEEN inline void wait(State barrier) {
 
 // Goes on with the next thread on the same stack, unless another stack's turn has come.
 CUDA_EMULATION_UNSEEN inline bool takes_another() {
-  if (next_turn == last_turn || (*next_turn)->state != State::fresh) return false;
+  if (kOwnStacks || next_turn == last_turn || (*next_turn)->state != State::fresh) return false;
   Fibre* const mine = self->fibre;
   self = *next_turn++;
   self->fibre = mine;
@@ -197,12 +199,19 @@ inline void add_fibre() {
   idle = fibre;
 }
 
-CUDA_EMULATION_UNSEEN inline void resume(Thread& thread) {
-  if (thread.state == State::fresh) {
-    if (!idle) add_fibre();
-    thread.fibre = idle;
-    idle = idle->next_idle;
+inline Fibre* fibre_for(const Thread& thread) {
+  if (kOwnStacks) {
+    while (fibres.size() <= thread.thread.x) add_fibre();
+    return fibres[thread.thread.x].get();
   }
+  if (!idle) add_fibre();
+  Fibre* const fibre = idle;
+  idle = fibre->next_idle;
+  return fibre;
+}
+
+CUDA_EMULATION_UNSEEN inline void resume(Thread& thread) {
+  if (thread.state == State::fresh) thread.fibre = fibre_for(thread);
   self = &thread;
   CUDA_EMULATION_RACER(thread.racer);
   leaving(&scheduler_fake_stack, thread.fibre->stack.get(), kStack);

@@ -48,7 +48,7 @@ class OnDevice:
 def lend(value: Any, copies: list[tuple[torch.Tensor, torch.Tensor]]) -> Any:
     if isinstance(value, list):
         return [lend(item, copies) for item in value]
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and value.dtype.isnative and value.dtype.kind in "biuf":
         value = torch.from_numpy(value if value.flags.writeable else value.copy())
     if isinstance(value, torch.Tensor):
         copies.append((value, value.to(DEVICE, copy=True)))
