@@ -14,7 +14,7 @@ def rles_to_arrays(
 def arrays_to_rles(
     text: npt.NDArray[np.uint8], offsets: Int64, sizes: Int64, as_str: bool
 ) -> list[dict[str, Any]]:
-    """The dicts of codes that were written one after the other; sizes (N, 2)."""
+    """The dicts of codes that were written one after the other; sizes (N, 2) or one row for all."""
 
 def polygons_to_arrays(
     polygons: Iterable[Any], mask_offsets: Int64 | None, name: str

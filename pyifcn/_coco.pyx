@@ -43,12 +43,13 @@ def rles_to_arrays(rles, str name):
 
 
 def arrays_to_rles(
-    const uint8_t[::1] text, const int64_t[::1] offsets, const int64_t[:, :] sizes, bint as_str
+    const uint8_t[::1] text, const int64_t[::1] offsets, const int64_t[:, ::1] sizes, bint as_str
 ):
-    cdef Py_ssize_t i, length
+    cdef Py_ssize_t i, length, row
     cdef const char* start
     cdef list rles = []
-    for i in range(sizes.shape[0]):
+    for i in range(offsets.shape[0] - 1):
+        row = i if sizes.shape[0] > 1 else 0
         start = <const char*> &text[0] + offsets[i]
         length = offsets[i + 1] - offsets[i]
         counts = (
@@ -56,7 +57,7 @@ def arrays_to_rles(
             if as_str
             else PyBytes_FromStringAndSize(start, length)
         )
-        rles.append({"size": [sizes[i, 0], sizes[i, 1]], "counts": counts})
+        rles.append({"size": [sizes[row, 0], sizes[row, 1]], "counts": counts})
     return rles
 
 
@@ -134,7 +135,6 @@ cdef _int64_array(const vector[int64_t]& values):
 
 
 cdef _array(const char* data, size_t size, dtype):
-    cdef uint8_t[::1] out = np.empty(size, np.uint8)
-    if size:
-        memcpy(&out[0], data, size)
-    return np.asarray(out).view(dtype)
+    if size == 0:
+        return np.empty(0, dtype)
+    return np.frombuffer(PyBytes_FromStringAndSize(data, size), dtype)

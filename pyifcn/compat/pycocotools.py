@@ -51,7 +51,7 @@ Rle = dict[str, Any]
 class _Codes(NamedTuple):
     runs: npt.NDArray[np.uint32]  # of all masks, one after the other
     offsets: npt.NDArray[np.int64]  # (N + 1,)
-    sizes: npt.NDArray[np.int64]  # (N, 2)
+    sizes: npt.NDArray[np.int64]  # (N, 2), or one row for all
 
     @property
     def same_size(self) -> tuple[int, int] | None:
@@ -246,8 +246,7 @@ def _write(codes: _Codes) -> list[Rle]:
 
 def _write_all(made: tuple[Array, Array], size: tuple[int, int]) -> list[Rle]:
     runs, offsets = made
-    sizes = np.broadcast_to(np.array(size, np.int64), (len(offsets) - 1, 2))
-    return _write(_Codes(runs, offsets, sizes))
+    return _write(_Codes(runs, offsets, np.array([size], np.int64)))
 
 
 def _encode(bimask: Array) -> list[Rle]:

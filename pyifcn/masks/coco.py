@@ -114,8 +114,7 @@ class CocoMixin(Storage):
         runs, offsets = cpu.rle_unpack(*self._arrays, *self.size, num_threads())
         if compressed:
             text, ends = cpu.rle_write(runs, offsets, num_threads())
-            sizes = np.broadcast_to(np.array(self.size, np.int64), (len(self), 2))
-            return _coco.arrays_to_rles(text, ends, sizes, True)
+            return _coco.arrays_to_rles(text, ends, np.array([self.size], np.int64), True)
         return [
             {"size": list(self.size), "counts": runs[begin:end].tolist()}
             for begin, end in pairwise(offsets.tolist())
