@@ -147,6 +147,13 @@ def test_torch(rng):
         assert isinstance(work(tensors).words, torch.Tensor)
 
 
+def test_more_words_than_can_be_counted():
+    side = 2**30  # 1,024 masks of 2^54 words are 2^64
+    masks = Masks.from_dense(np.ones((1, 1, 1), bool))[np.zeros(1024, int)]
+    with pytest.raises(ValueError, match="masks would be too large to address"):
+        masks.resize((side, side))
+
+
 def test_bad_input(rng):
     masks = Masks.from_dense(random_dense(rng, (4, 5)))
     for box in ((1, 2, 3), (0.0, 0, 1, 1), 4, "crop", None):

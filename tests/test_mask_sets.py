@@ -94,3 +94,11 @@ def test_bad_input(rng):
         a - a[:0]
     with pytest.raises(TypeError, match="other is 'a', expected Masks"):
         a.union("a")
+
+
+def test_more_words_than_can_be_counted():
+    side = 2**30  # 1,024 masks of 2^54 words are 2^64
+    corner = Masks((side, side), np.int32([[0, 0, 1, 1]]), np.arange(2), np.ones(1, np.uint64))
+    opposite = corner.translate(side - 1, side - 1)
+    with pytest.raises(ValueError, match="masks would be too large to address"):
+        corner[np.zeros(1024, int)] | opposite

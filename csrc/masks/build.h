@@ -85,7 +85,7 @@ py::tuple build_masks(int64_t count, int threads, SourceOf source_of) {
       }
     });
     starts[0] = 0;
-    for (int64_t i = 0; i < count; ++i) starts[i + 1] += starts[i];
+    for (int64_t i = 0; i < count; ++i) starts[i + 1] = checked_count("masks", {starts[i] + starts[i + 1]});
   });
   py::array_t<uint64_t> words(starts[count]);
   uint64_t* to = words.mutable_data();
