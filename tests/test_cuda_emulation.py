@@ -5,6 +5,7 @@ And the emulation itself: it must see what is planted in `cuda_emulation/planted
 
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -64,14 +65,15 @@ def planted_races(tmp_path_factory):
 
 
 def test_operators(tmp_path):
-    done = operators.run(
-        *operators.TESTS,
-        "test_cuda.py",
-        LD_PRELOAD=libraries("memory"),
-        PYIFCN_CUDA_EMULATION=str(build.build(tmp_path, "memory")),
-        ASAN_OPTIONS="detect_leaks=0:allocator_may_return_null=1",  # as Python is used to
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    environment = {
+        "LD_PRELOAD": libraries("memory"),
+        "PYIFCN_CUDA_EMULATION": str(build.build(tmp_path, "memory")),
+        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",  # as Python is used to
+    }
+    halves = operators.TESTS[:2], (*operators.TESTS[2:], "test_cuda.py")
+    with ThreadPoolExecutor(len(halves)) as pool:
+        for done in pool.map(lambda tests: operators.run(*tests, **environment), halves):
+            assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
 
 
 def test_operators_have_no_races(planted_races, tmp_path):
