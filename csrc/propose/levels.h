@@ -12,22 +12,21 @@
 
 namespace pyifcn {
 
-// float16 or bfloat16, given how one is made of a float and read, and the bits of infinity.
-inline Foreground<uint16_t> foreground16(float above, uint16_t (*to)(float), float (*from)(uint16_t),
-                                         uint16_t infinity) {
-  const uint16_t nearest = to(above);
-  return {int16_t(ordered(nearest) - (from(nearest) > above)), int16_t(infinity)};
+// float16 or bfloat16, given what is nearest to a float, what that is as a float, and the bits of infinity.
+inline Foreground<uint16_t> foreground16(float above, uint16_t nearest, float widened, uint16_t infinity) {
+  return {int16_t(ordered(nearest) - (widened > above)), int16_t(infinity)};
 }
 
 // Calls `work` with the elements' type, and what of it is foreground.
 template <class Work>
 void by_float(Dtype dtype, double threshold, Work work) {
   const float above = at_most<float>(threshold);
+  const uint16_t half = to_float16(above), brain = to_bfloat16(above);
   switch (dtype) {
     case Dtype::float16:
-      return work(uint16_t(), foreground16(above, to_float16, from_float16, 0x7c00));
+      return work(uint16_t(), foreground16(above, half, from_float16(half), 0x7c00));
     case Dtype::bfloat16:
-      return work(uint16_t(), foreground16(above, to_bfloat16, from_bfloat16, 0x7f80));
+      return work(uint16_t(), foreground16(above, brain, from_bfloat16(brain), 0x7f80));
     case Dtype::float32:
       return work(float(), Foreground<float>{above});
     default:
