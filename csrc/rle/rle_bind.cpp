@@ -57,7 +57,6 @@ py::tuple bind_parse(py::handle text, py::handle text_offsets, py::handle number
     try {
       check_size(each[i]);
       if (!lists[i].empty()) return check_runs(lists[i], each[i], runs);
-      runs.reserve(codes[i].size());
       parse_runs({reinterpret_cast<const char*>(codes[i].data()), codes[i].size()}, each[i], runs);
     } catch (const std::invalid_argument& error) {
       require(false, name, "[", i, "] is malformed: ", error.what());

@@ -8,28 +8,53 @@
 namespace pyifcn {
 namespace {
 
-// Appends runs as long as they fit into the image: nothing grows beyond what was read.
-class RunsChecker {
+// Writes runs as long as they fit into the image.
+class RunsWriter {
 public:
-  RunsChecker(ImageSize size, Runs& runs) : size_(size), runs_(runs) { runs.clear(); }
-
-  void add(int64_t run) {
-    require(run >= 0, "a negative run");
-    require(run <= size_.pixels() - sum_, "counts sum to ", sum_ + std::min(run, kMostPixels),
-            " or more, not ", size_.height, " * ", size_.width);
-    sum_ += run;
-    runs_.push_back(uint32_t(run));
+  // There will be at most `most` runs: as many as there are characters or numbers to read.
+  RunsWriter(ImageSize size, size_t most, Runs& runs) : size_(size), left_(size.pixels()), runs_(runs) {
+    runs.resize(most);
   }
 
-  void end() const {
-    require(sum_ == size_.pixels(), "counts sum to ", sum_, ", not ", size_.height, " * ", size_.width);
+  void add(int64_t run) {
+    if (run < 0 || run > left_) [[unlikely]]
+      refuse(run);
+    left_ -= run;
+    runs_[count_++] = uint32_t(run);
+  }
+
+  int64_t two_before() const { return count_ > 2 ? runs_[count_ - 2] : 0; }
+
+  void end() {
+    require(left_ == 0, "counts sum to ", size_.pixels() - left_, ", not ", size_.height, " * ", size_.width);
+    runs_.resize(count_);
   }
 
 private:
+  [[noreturn]] void refuse(int64_t run) const {
+    require(run >= 0, "a negative run");
+    throw std::invalid_argument(sentence("counts sum to ",
+                                         size_.pixels() - left_ + std::min(run, kMostPixels),
+                                         " or more, not ", size_.height, " * ", size_.width));
+  }
+
   const ImageSize size_;
+  int64_t left_;  // pixels
   Runs& runs_;
-  int64_t sum_ = 0;
+  size_t count_ = 0;
 };
+
+// Reads a number, whose first character is at `at`, and leaves `at` behind it.
+int64_t read_number(std::string_view code, size_t& at) {
+  int64_t value = 0;
+  for (int shift = 0;; shift += 5) {
+    const uint32_t digit = at < code.size() ? uint32_t(uint8_t(code[at++])) - 48 : 64;
+    require(digit < 64, "counts is not a run-length string");
+    require(shift < 40, "counts holds a number over 40 bits");
+    value |= int64_t(digit & 31) << shift;
+    if (!(digit & 32)) return digit & 16 ? value - (int64_t(32) << shift) : value;
+  }
+}
 
 void append_number(int64_t value, std::string& code) {
   for (;;) {
@@ -77,28 +102,15 @@ void check_size(ImageSize size) {
 }
 
 void parse_runs(std::string_view code, ImageSize size, Runs& runs) {
-  RunsChecker checker(size, runs);
-  for (size_t at = 0; at < code.size();) {
-    int64_t value = 0;
-    int shift = 0;
-    for (bool more = true; more; ++at, shift += 5) {
-      const uint32_t digit = at < code.size() ? uint32_t(uint8_t(code[at])) - 48 : 64;
-      require(digit < 64, "counts is not a run-length string");
-      require(shift < 40, "counts holds a number over 40 bits");
-      value |= int64_t(digit & 31) << shift;
-      more = digit & 32;
-      if (!more && digit & 16) value -= int64_t(32) << shift;
-    }
-    if (runs.size() > 2) value += runs[runs.size() - 2];
-    checker.add(value);
-  }
-  checker.end();
+  RunsWriter writer(size, code.size(), runs);
+  for (size_t at = 0; at < code.size();) writer.add(read_number(code, at) + writer.two_before());
+  writer.end();
 }
 
 void check_runs(std::span<const int64_t> numbers, ImageSize size, Runs& runs) {
-  RunsChecker checker(size, runs);
-  for (const int64_t run : numbers) checker.add(run);
-  checker.end();
+  RunsWriter writer(size, numbers.size(), runs);
+  for (const int64_t run : numbers) writer.add(run);
+  writer.end();
 }
 
 void append_code(RunsSpan runs, std::string& code) {
@@ -114,10 +126,11 @@ int64_t area_of(RunsSpan runs) {
 
 RunsBox box_of(RunsSpan runs, int64_t height) {
   int64_t first = -1, end = 0, y1 = height, y2 = 0;
+  int64_t top = 0;  // the pixel at the top of the column that was reached
   visit_foreground(runs, [&](int64_t begin, int64_t stop) {
     if (first < 0) first = begin / height;
     end = stop;
-    const int64_t top = begin / height * height;
+    if (begin >= top + height) top = begin < top + 2 * height ? top + height : begin / height * height;
     const bool one_column = stop <= top + height;
     y1 = std::min(y1, one_column ? begin - top : 0);
     y2 = std::max(y2, one_column ? stop - top : height);
