@@ -41,18 +41,18 @@ inline const Convention& convention_of(const std::string& name) {
 }
 
 // Pixels [first, end) along one axis.
-struct Extent {
+struct PixelRange {
   int64_t first = 0, end = 0;
   int64_t size() const { return end - first; }
 };
 
 // One axis of a box: where it starts, how many pixels it covers, and those whose sample lies inside both it
 // and the image.
-struct Span {
+struct BoxAxis {
   double start, side;
-  Extent pixels;
+  PixelRange pixels;
 
-  Span(const Convention& convention, double low, double high, int64_t image_side)
+  BoxAxis(const Convention& convention, double low, double high, int64_t image_side)
       : start(convention.rounded ? std::nearbyint(low) : low) {
     const double end = convention.rounded ? std::nearbyint(high) : high;
     side = end - start + double(convention.last);
@@ -82,7 +82,7 @@ inline Tap tap_at(double place, int64_t last) {
 }
 
 // Where the pixels of a box lie in its mask.
-inline void fill_render_taps(const Convention& convention, const Span& span, int64_t mask_side,
+inline void fill_render_taps(const Convention& convention, const BoxAxis& span, int64_t mask_side,
                              std::vector<Tap>& taps) {
   taps.resize(size_t(span.pixels.size()));
   in_arithmetic_of(convention, [&]<class E>(E) {
@@ -95,7 +95,7 @@ inline void fill_render_taps(const Convention& convention, const Span& span, int
 }
 
 // Where the elements of a merged mask lie in the image.
-inline void fill_resample_taps(const Convention& convention, Extent box, int64_t mask_side,
+inline void fill_resample_taps(const Convention& convention, PixelRange box, int64_t mask_side,
                                int64_t image_side, std::vector<Tap>& taps) {
   taps.resize(size_t(mask_side));
   const int64_t origin = convention.whole ? 0 : box.first,

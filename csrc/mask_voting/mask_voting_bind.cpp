@@ -28,7 +28,7 @@ public:
       : masks_(masks), boxes_(boxes), options_(options) {}
 
   // Where the value is at least the threshold.
-  Edges edges(int64_t i) {
+  RunEnds edges(int64_t i) {
     const Region region = widen_mask(i);
     if (region.empty()) return {};
     const int64_t width = region.x2 - region.x1, height = region.y2 - region.y1, across = padded(width) / 64;
@@ -66,15 +66,15 @@ public:
 
   // The pixels that mask i is read at.
   Region region_of(int64_t i) const {
-    const Span x = across(i), y = down(i);
+    const BoxAxis x = across(i), y = down(i);
     return {x.pixels.first, y.pixels.first, x.pixels.end, y.pixels.end};
   }
 
 private:
-  Span across(int64_t i) const {
+  BoxAxis across(int64_t i) const {
     return {options_.convention, boxes_.data[4 * i], boxes_.data[4 * i + 2], options_.width};
   }
-  Span down(int64_t i) const {
+  BoxAxis down(int64_t i) const {
     return {options_.convention, boxes_.data[4 * i + 1], boxes_.data[4 * i + 3], options_.height};
   }
 
@@ -139,7 +139,7 @@ class Merger {
 public:
   Merger(const Options& options, int64_t side) : options_(options), side_(side) {}
 
-  Merged merge(const Ballot& ballot, const std::vector<Edges>& edges, Renderer& renderer, float* out) {
+  Merged merge(const Ballot& ballot, const std::vector<RunEnds>& edges, Renderer& renderer, float* out) {
     const std::vector<uint32_t> weights = weights_of(ballot.scores);
     Merged merged;
     if (weights.empty()) return merged;
@@ -226,7 +226,7 @@ Outcome run(const View<const float, 3>& masks, const View<const float, 2>& boxes
     for (int64_t k = begin; k < end; ++k)
       ballots[size_t(k)] = electorate.ballot(outcome.detections[size_t(k)], options.merge_threshold);
   });
-  std::vector<Edges> edges(options.convention.binary ? size_t(boxes.shape[0]) : 0);
+  std::vector<RunEnds> edges(options.convention.binary ? size_t(boxes.shape[0]) : 0);
   if (options.convention.binary) {
     std::vector<bool> votes(size_t(boxes.shape[0]));
     for (const Ballot& ballot : ballots)

@@ -6,24 +6,9 @@
 #include <numeric>
 
 #include "core/dispatch.h"
+#include "masks/bits.h"
 
 namespace pyifcn {
-namespace {
-
-// Sets bits [begin, end) of a row.
-void set_bits(uint64_t* words, int64_t begin, int64_t end) {
-  const int64_t last = (end - 1) / 64;
-  const uint64_t from = ~uint64_t(0) << begin % 64, to = ~uint64_t(0) >> (63 - (end - 1) % 64);
-  if (begin / 64 == last) {
-    words[last] |= from & to;
-    return;
-  }
-  words[begin / 64] |= from;
-  for (int64_t k = begin / 64 + 1; k < last; ++k) words[k] = ~uint64_t(0);
-  words[last] |= to;
-}
-
-}  // namespace
 
 Region around(const Region& a, const Region& b) {
   if (a.empty()) return b;
@@ -31,7 +16,7 @@ Region around(const Region& a, const Region& b) {
   return {std::min(a.x1, b.x1), std::min(a.y1, b.y1), std::max(a.x2, b.x2), std::max(a.y2, b.y2)};
 }
 
-Edges::Edges(const Region& inside, const uint64_t* words, int64_t across, int64_t left) : region(inside) {
+RunEnds::RunEnds(const Region& inside, const uint64_t* words, int64_t across, int64_t left) : region(inside) {
   const int64_t rows = region.y2 - region.y1;
   starts.reserve(size_t(rows) + 1);
   columns.reserve(size_t(2 * rows));
@@ -78,7 +63,7 @@ void Tally::open(const std::vector<Vote>& votes, double threshold) {
 void Tally::sum(const std::vector<Vote>& votes, int64_t top, uint32_t* steps) {
   std::fill_n(steps, width_ * kStrip, 0u);
   for (const Vote& vote : votes) {
-    const Edges& mask = *vote.mask;
+    const RunEnds& mask = *vote.mask;
     const int64_t end = std::min(top + kStrip, mask.region.y2);
     for (int64_t y = std::max(top, mask.region.y1); y < end; ++y) {
       const uint32_t* starts = mask.starts.data() + (y - mask.region.y1);

@@ -19,18 +19,18 @@ Region around(const Region& a, const Region& b);
 
 // Where the runs of a mask begin and end: row y of `region` has the columns [starts[y], starts[y + 1]), in
 // rising order and even in number.
-struct Edges {
+struct RunEnds {
   Region region{};
   std::vector<uint32_t> starts;
   std::vector<int32_t> columns;
 
-  Edges() = default;
+  RunEnds() = default;
   // Bits in rows of `across` words, the first bit being column `left`; none is set outside of `region`.
-  Edges(const Region& region, const uint64_t* words, int64_t across, int64_t left);
+  RunEnds(const Region& region, const uint64_t* words, int64_t across, int64_t left);
 };
 
 struct Vote {
-  const Edges* mask;
+  const RunEnds* mask;
   uint32_t weight;
 };
 

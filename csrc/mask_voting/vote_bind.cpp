@@ -9,7 +9,7 @@
 namespace pyifcn {
 namespace {
 
-Edges edges_of(const MaskView& mask) {
+RunEnds edges_of(const MaskView& mask) {
   return {{mask.x1, mask.y1, mask.x2, mask.y2}, mask.words, mask.across(), mask.x1 / 64 * 64};
 }
 
@@ -45,7 +45,7 @@ struct Groups {
 PackedMask merge(const MasksView& masks, const View<const double, 1>& scores,
                  const std::vector<int64_t>& members, double threshold, Tally& tally) {
   if (members.size() == 1) return copy_of(masks[members[0]]);
-  std::vector<Edges> edges;
+  std::vector<RunEnds> edges;
   std::vector<double> shares;
   for (int64_t i : members) {
     edges.push_back(edges_of(masks[i]));
