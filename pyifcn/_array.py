@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import sys
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -110,6 +110,50 @@ def as_int(value: SupportsIndex, name: str, least: int) -> int:
     if number < least:
         raise ValueError(f"{name} is {number}, expected at least {least}")
     return number
+
+
+def as_number(value: SupportsFloat, name: str) -> float:
+    """`value` as a float.
+
+    Raises:
+        TypeError: It is no number.
+    """
+    try:
+        if hasattr(value, "__float__"):
+            return float(value)
+    except (TypeError, RuntimeError):  # an array or a tensor of several
+        pass
+    raise TypeError(f"{name} is {describe(value)}, expected a number")
+
+
+def as_text(value: str, name: str) -> str:
+    """`value`, which compiled code then looks up.
+
+    Raises:
+        TypeError: It is no string.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {describe(value)}, expected a string")
+    return value
+
+
+def as_numpy(value: Any, name: str) -> npt.NDArray[Any]:
+    """The elements of an array, a tensor on any device or a sequence.
+
+    Raises:
+        TypeError: It is a tensor on a device without memory.
+    """
+    if not is_tensor(value):
+        return np.asarray(value)
+    if value.device.type == "meta":
+        raise TypeError(f"{name} is on meta, expected a tensor with elements")
+    array: npt.NDArray[Any] = value.detach().cpu().numpy()
+    return array
+
+
+def detached(value: Any) -> Any:
+    """A tensor out of autograd's sight; anything else as it is."""
+    return value.detach() if is_tensor(value) else value
 
 
 def empty(shape: tuple[int, ...], like: Any, dtype: str | None = None) -> Any:

@@ -116,7 +116,7 @@ cdef int _append_counts(counts, string& text, vector[int64_t]& numbers) except -
 cdef int _append_coordinates(polygon, vector[double]& coordinates) except -1:
     cdef const double[::1] flat
     cdef size_t before = coordinates.size()
-    if type(polygon) is list or type(polygon) is tuple:
+    if isinstance(polygon, (list, tuple)) and not (polygon and isinstance(polygon[0], (list, tuple))):
         for value in polygon:
             coordinates.push_back(value)
         return 0

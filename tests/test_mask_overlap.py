@@ -178,7 +178,7 @@ def test_bad_input():
         mask_iou(good, np.ones((1, 4, 4), bool))
     with pytest.raises(TypeError, match="other is a bool array of shape"):
         good.iou(good.to_dense())
-    with pytest.raises(TypeError, match="array is a float64 array of shape"):
+    with pytest.raises(TypeError, match="b is a float64 array of shape"):
         mask_iou(good, np.ones((1, 3, 4)))
     with pytest.raises(ValueError, match="kind is 'giou', expected 'iou', 'iof' or 'iomin'"):
         mask_iou(good, good, kind="giou")
@@ -194,5 +194,26 @@ def test_bad_input():
         mask_nms(good, np.zeros(2), np.nan)
     with pytest.raises(TypeError, match="iou_threshold is None"):
         mask_nms(good, np.zeros(2), None)
-    with pytest.raises(TypeError, match="array is a list, expected bool or uint8"):
+    with pytest.raises(TypeError, match="masks is a list, expected bool or uint8"):
         pyifcn.masks_to_boxes([[1, 2], [3]])
+    with pytest.raises(TypeError, match="kind is None, expected a string"):
+        mask_iou(good, good, kind=None)
+    for several in (np.array([0.5, 0.6]), np.array([0.5])):
+        with pytest.raises(TypeError, match="iou_threshold is a float64 array of shape"):
+            mask_nms(good, np.zeros(2), several)
+
+
+def test_tensors_without_elements():
+    torch = pytest.importorskip("torch")
+    good = Masks.from_dense(np.ones((2, 3, 4), bool))
+    with torch.device("meta"):
+        calls = {
+            "array": lambda: Masks.from_dense(torch.ones(1, 3, 4, dtype=torch.bool)),
+            "image": lambda: Masks.from_labels(torch.ones(3, 4, dtype=torch.int64)),
+            "values": lambda: good.to_labels(torch.ones(2, dtype=torch.int64)),
+            "index": lambda: good[torch.zeros(2, dtype=torch.int64)],
+            "scores": lambda: good.nms(torch.ones(2), 0.5),
+        }
+        for name, call in calls.items():
+            with pytest.raises(TypeError, match=f"{name} is on meta"):
+                call()

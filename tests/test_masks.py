@@ -457,3 +457,46 @@ def test_torch_storage():
     assert Masks.from_patches(patches, masks.boxes, masks.size) == masks
     with pytest.raises(TypeError, match="words is not of the library"):
         Masks(masks.size, masks.boxes, masks.offsets, ours.words)
+
+
+def test_an_index_that_is_none():
+    masks = Masks.from_dense(np.ones((5, 3, 4), bool))
+    for index in (5, -6, np.uint64(2**64 - 1)):
+        with pytest.raises(IndexError, match=f"index {index} is out of range for 5 masks"):
+            masks[index]
+    with pytest.raises(IndexError, match="out of range for 5 masks"):
+        masks[np.array([2**64 - 1], np.uint64)]
+    for index in (True, np.True_, (0, 1), ()):
+        with pytest.raises(TypeError, match="index is"):
+            masks[index]
+    with pytest.raises(IndexError, match="index 9 is out of range"):
+        masks.patch(9)
+
+
+def test_cat_takes_what_lists_masks():
+    masks = Masks.from_dense(np.ones((5, 3, 4), bool))
+    assert Masks.cat(part for part in masks) == masks
+    for wrong in (None, 3):
+        with pytest.raises(TypeError, match=f"masks is {wrong}, expected a list of Masks"):
+            Masks.cat(wrong)
+    with pytest.raises(TypeError, match=r"masks\[0\] is a"):
+        Masks.cat(np.zeros((2, 3)))
+
+
+def test_no_patches():
+    assert len(Masks.from_patches([], [], (3, 4))) == 0
+
+
+def test_what_lists_no_codes_or_polygons():
+    for wrong in ({"size": [2, 3], "counts": "123"}, "123", None):
+        with pytest.raises(TypeError, match=r"rles is .*, expected a list of codes"):
+            Masks.from_rle(wrong)
+    for wrong in ("abc", None, {}):
+        with pytest.raises(TypeError, match=r"polygons is .*, expected one list for each mask"):
+            Masks.from_polygons(wrong, (8, 8))
+        with pytest.raises(TypeError, match=r"polygons\[0\] is .*, expected a list of polygons"):
+            Masks.from_polygons([wrong], (8, 8))
+    points = [(1, 1), (5, 1), (5, 5)]
+    flat = Masks.from_polygons([[[1, 1, 5, 1, 5, 5]]], (8, 8))
+    assert Masks.from_polygons([[points]], (8, 8)) == flat
+    assert Masks.from_polygons(iter([[points]]), (8, 8)) == flat

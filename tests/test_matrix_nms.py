@@ -147,6 +147,8 @@ SCORES = np.zeros(3, np.float32)
         ({"kernel": "box"}, ValueError, "kernel is 'box', expected 'gaussian' or 'linear'"),
         ({"sigma": 0}, ValueError, "sigma is 0, expected more than 0"),
         ({"sigma": np.nan}, ValueError, "sigma is nan, expected more than 0"),
+        ({"sigma": np.inf}, ValueError, "sigma is inf, expected more than 0 and finite"),
+        ({"kernel": None}, TypeError, "kernel is None, expected a string"),
         ({"sigma": None}, TypeError, "sigma is None, expected a number"),
     ],
 )

@@ -247,3 +247,9 @@ def test_bad_input(change, error, message):
     arguments = {"boxes": BOXES, "scores": SCORES} | change
     with pytest.raises(error, match=message):
         pyifcn.soft_nms(**arguments)
+
+
+def test_scores_are_out_of_autograds_sight():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 8]], requires_grad=True)
+    found = pyifcn.soft_nms(boxes, torch.tensor([0.9, 0.8], requires_grad=True))
+    assert not found.scores.requires_grad

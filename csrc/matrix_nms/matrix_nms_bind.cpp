@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -86,7 +87,7 @@ void bind_matrix_nms(py::handle boxes, py::handle offsets, py::handle words, py:
   const auto out = as_array(lowered, "lowered").view<double, 1>();
   require(kernel == "gaussian" || kernel == "linear", "kernel is '", kernel,
           "', expected 'gaussian' or 'linear'");
-  require(sigma > 0, "sigma is ", sigma, ", expected more than 0");
+  require(sigma > 0 && std::isfinite(sigma), "sigma is ", sigma, ", expected more than 0 and finite");
   without_gil(
       [&] { run(masks, by_score.data, label_of.data, kernel == "gaussian", sigma, out.data, threads); });
 }

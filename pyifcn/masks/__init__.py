@@ -63,6 +63,6 @@ class Masks(
 Masks.__module__ = "pyifcn.masks"
 
 
-def as_masks(value: Masks | Any) -> Masks:
+def as_masks(value: Masks | Any, name: str) -> Masks:
     """`value` itself if it is a `Masks`, else `Masks.from_dense` of it."""
-    return value if isinstance(value, Masks) else Masks.from_dense(value)
+    return value if isinstance(value, Masks) else Masks._from_dense(value, name)

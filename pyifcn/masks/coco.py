@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ class CocoMixin(Storage):
             One mask for each code.
 
         Raises:
+            TypeError: If `rles` is no list.
             ValueError: If a code is malformed or its size differs from the others'; the message
                 names it.
 
@@ -44,6 +45,8 @@ class CocoMixin(Storage):
             >>> Masks.from_rle(codes).to_dense().astype(int).tolist()
             [[[0, 1, 0], [1, 0, 0]], [[0, 1, 0], [1, 0, 0]]]
         """
+        if isinstance(rles, (Mapping, str, bytes)) or not isinstance(rles, Iterable):
+            raise TypeError(f"rles is {describe(rles)}, expected a list of codes")
         *codes, sizes = _coco.rles_to_arrays(rles, "rles")
         if size is None:
             if not len(sizes):
@@ -66,7 +69,7 @@ class CocoMixin(Storage):
 
         Args:
             polygons: For each mask a list of polygons, each a flat sequence x0, y0, x1, y1, ... in
-                pixels, or an array (P, 2). The outline is closed by itself.
+                pixels, or points (P, 2). The outline is closed by itself.
             size: (height, width) of the image.
 
         Returns:
@@ -86,14 +89,16 @@ class CocoMixin(Storage):
                    [0, 0, 0, 0, 0]])
         """
         size = checked_size(size)
+        if isinstance(polygons, (Mapping, str, bytes)) or not isinstance(polygons, Iterable):
+            raise TypeError(f"polygons is {describe(polygons)}, expected one list for each mask")
+        polygons = list(polygons)
         parts: list[Any] = []
         mask_offsets = np.zeros(len(polygons) + 1, np.int64)
         for i, polygon in enumerate(polygons):
-            try:
-                parts.extend(polygon)
-            except TypeError:
+            if isinstance(polygon, (Mapping, str, bytes)) or not isinstance(polygon, Iterable):
                 what = describe(polygon)
-                raise TypeError(f"polygons[{i}] is {what}, expected a list of polygons") from None
+                raise TypeError(f"polygons[{i}] is {what}, expected a list of polygons")
+            parts.extend(polygon)
             mask_offsets[i + 1] = len(parts)
         arrays = _coco.polygons_to_arrays(parts, mask_offsets, "polygons")
         runs = cpu.polygons_draw(*arrays, mask_offsets, *size, "polygons", num_threads())

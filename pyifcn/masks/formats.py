@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, SupportsIndex
 
 import numpy as np
 
-from pyifcn._array import describe, is_tensor
+from pyifcn._array import as_numpy, describe, is_tensor
 from pyifcn._runtime import cpu, num_threads
 from pyifcn.masks.storage import Storage, checked_size
 
@@ -32,10 +32,14 @@ class FormatsMixin(Storage):
         Raises:
             TypeError: If the dtype or the rank is another.
         """
-        dense = array.detach().cpu().numpy() if is_tensor(array) else array
+        return cls._from_dense(array, "array")
+
+    @classmethod
+    def _from_dense(cls, array: Any, name: str) -> Self:
+        dense = as_numpy(array, name) if is_tensor(array) else array
         is_array = isinstance(dense, np.ndarray) and dense.dtype in (np.bool_, np.uint8)
         if not is_array or dense.ndim != 3:
-            raise TypeError(f"array is {describe(array)}, expected bool or uint8 (N, H, W)")
+            raise TypeError(f"{name} is {describe(array)}, expected bool or uint8 (N, H, W)")
         size = checked_size(dense.shape[1:])
         return cls._of(size, *cpu.masks_from_dense(dense, num_threads()), like=array)
 
@@ -56,7 +60,9 @@ class FormatsMixin(Storage):
             ValueError: If there are not as many boxes as patches.
         """
         size = checked_size(size)
-        places = np.asarray(boxes)
+        places = as_numpy(boxes, "boxes")
+        if places.size == 0 and places.ndim == 1:
+            places = places.reshape(0, 4)
         is_int = places.dtype.kind in "iu" or places.size == 0
         if places.ndim != 2 or places.shape[1] < 2 or not is_int:
             raise TypeError(f"boxes is {describe(boxes)}, expected integers (N, 2) or (N, 4)")
@@ -64,7 +70,7 @@ class FormatsMixin(Storage):
             raise ValueError(f"boxes has {len(places)} rows for {len(patches)} patches")
         arrays = tuple(patches)
         if set(map(type, arrays)) != {np.ndarray}:
-            arrays = tuple(patch.numpy() if is_tensor(patch) else patch for patch in arrays)
+            arrays = tuple(as_numpy(p, "patches") if is_tensor(p) else p for p in arrays)
         corners = np.ascontiguousarray(places[:, :2].astype(np.int64).clip(-(2**31), 2**31))
         return cls._of(
             size, *cpu.masks_from_patches(arrays, corners, *size, num_threads()), like=boxes
@@ -94,12 +100,13 @@ class FormatsMixin(Storage):
         """
         from pyifcn.ops.paste_masks import paste_masks
 
+        size = checked_size(size)
         pasted = paste_masks(masks, boxes, size, threshold=threshold, convention=convention)
         return cls._of(pasted.size, *pasted._arrays)
 
     def patch(self, i: SupportsIndex) -> Any:
         """Mask i inside its tight box: bool (h, w)."""
-        i = range(len(self))[i]
+        i = self._place(i)
         x1, y1, x2, y2 = self._arrays[0][i].tolist()
         out = np.empty((y2 - y1, x2 - x1), np.bool_)
         cpu.masks_patch(*self._arrays, i, out)

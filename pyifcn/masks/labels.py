@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyifcn._array import describe, is_tensor
+from pyifcn._array import as_numpy, describe
 from pyifcn._runtime import cpu, num_threads
 from pyifcn.masks.storage import Storage, checked_size
 
@@ -39,7 +39,7 @@ class LabelsMixin(Storage):
             >>> values.tolist(), masks.area.tolist()
             ([2, 7], [1, 3])
         """
-        pixels = image.detach().numpy() if is_tensor(image) else np.asarray(image)
+        pixels = as_numpy(image, "image")
         if pixels.ndim != 2 or pixels.dtype.kind not in "iu":
             raise TypeError(f"image is {describe(image)}, expected integers (H, W)")
         size, dtype = checked_size(pixels.shape), pixels.dtype.newbyteorder("=")
@@ -77,7 +77,7 @@ class LabelsMixin(Storage):
 
 
 def _checked_values(values: Any, count: int) -> Any:
-    array = np.asarray(values.cpu() if is_tensor(values) else values)
+    array = as_numpy(values, "values")
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"values is {describe(values)}, expected integers ({count},)")
     if array.shape != (count,):

@@ -8,7 +8,7 @@ from typing import Any, Literal, SupportsFloat
 import numpy as np
 import numpy.typing as npt
 
-from pyifcn._array import describe, is_tensor
+from pyifcn._array import as_number, as_numpy, as_text, describe, is_tensor
 from pyifcn._runtime import cpu, num_threads
 from pyifcn.masks.storage import Storage
 
@@ -32,7 +32,7 @@ class OverlapMixin(Storage):
         if self.size != other.size:
             raise ValueError(f"masks differ in size: {self.size} and {other.size}")
         out = np.zeros((len(self), len(other)))
-        cpu.masks_iou(*self._arrays, *other._arrays, kind, out, num_threads())
+        cpu.masks_iou(*self._arrays, *other._arrays, as_text(kind, "kind"), out, num_threads())
         return self._result(out)
 
     def nms(
@@ -56,9 +56,7 @@ class OverlapMixin(Storage):
 
 
 def _as_threshold(value: SupportsFloat) -> float:
-    if not hasattr(value, "__float__"):
-        raise TypeError(f"iou_threshold is {describe(value)}, expected a number")
-    threshold = float(value)
+    threshold = as_number(value, "iou_threshold")
     if math.isnan(threshold):
         raise ValueError("iou_threshold is nan, expected a number")
     return threshold
@@ -66,10 +64,9 @@ def _as_threshold(value: SupportsFloat) -> float:
 
 def _as_column(values: Any, name: str, count: int, kinds: str) -> npt.NDArray[Any]:
     """`values`, one for each mask, as a NumPy array of one of `kinds` of dtypes."""
-    if is_tensor(values):
-        values = values.detach().cpu()
-        values = (values.double() if values.is_floating_point() else values).numpy()
-    values = np.asarray(values)
+    if is_tensor(values) and values.is_floating_point():
+        values = values.double()  # NumPy has no bfloat16
+    values = as_numpy(values, name)
     if values.dtype.kind not in kinds and values.size:
         raise TypeError(
             f"{name} is {describe(values)}, expected {'numbers' if 'f' in kinds else 'integers'}"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
-from pyifcn._array import describe, is_tensor
+from pyifcn._array import as_numpy, describe, is_tensor
 from pyifcn._runtime import cpu
 
 if TYPE_CHECKING:
@@ -149,16 +149,19 @@ class Storage:
         return masks
 
     @classmethod
-    def cat(cls, masks: Sequence[Self]) -> Self:
+    def cat(cls, masks: Iterable[Self]) -> Self:
         """The masks of several `Masks` of the same image size, one after the other.
 
         Args:
-            masks: At least one `Masks`, all of one kind.
+            masks: At least one `Masks`; the result is of the kind of the first.
 
         Raises:
             TypeError: If one is no `Masks`.
             ValueError: If `masks` is empty or the sizes differ.
         """
+        if not isinstance(masks, Iterable):
+            raise TypeError(f"masks is {describe(masks)}, expected a list of Masks")
+        masks = list(masks)
         if not masks:
             raise ValueError("masks must not be empty")
         for i, other in enumerate(masks):
@@ -183,10 +186,12 @@ class Storage:
             if step == 1:
                 return self._slice(begin, max(begin, end))
             return self._take(np.arange(begin, end, step))
-        if isinstance(index, (int, np.integer)):
-            i = range(len(self))[index]
+        if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
+            i = self._place(index)
             return self._slice(i, i + 1)
-        chosen = np.asarray(index.cpu() if is_tensor(index) else index)
+        if isinstance(index, tuple):
+            raise TypeError(f"index is {index!r}, expected one for the masks alone")
+        chosen = as_numpy(index, "index")
         if chosen.size == 0 and chosen.dtype.kind != "b":
             chosen = chosen.astype(np.int64)
         if chosen.ndim == 0 and chosen.dtype.kind in "iu":
@@ -202,7 +207,16 @@ class Storage:
     def _slice(self, begin: int, end: int) -> Self:
         return self._of(self._size, *cpu.masks_slice(*self._arrays, begin, end), like=self)
 
+    def _place(self, index: SupportsIndex) -> int:
+        """Where the mask of an index is, which may count from the end."""
+        try:
+            return range(len(self))[index]
+        except IndexError:
+            raise IndexError(f"index {index} is out of range for {len(self)} masks") from None
+
     def _take(self, index: npt.NDArray[np.integer[Any]]) -> Self:
+        if index.dtype == np.uint64:
+            index = np.minimum(index, np.uint64(2**63 - 1))
         index = np.ascontiguousarray(index, np.int64)
         return self._of(self._size, *cpu.masks_take(*self._arrays, index), like=self)
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 from pyifcn._array import (
     as_dtype,
     as_int,
+    as_number,
+    as_text,
     compiled,
     contiguous,
     contiguous_int64,
@@ -64,7 +66,8 @@ def assemble(
                [2., 2., 3., 3.],
                [2., 2., 3., 3.]], dtype=float32)
     """
-    side, pad = as_int(size, "size", 1), float(pad_value)
+    side, pad = as_int(size, "size", 1), as_number(pad_value, "pad_value")
+    as_text(cells, "cells")
     if runs_directly(score_maps, windows):
         return run_assemble(score_maps, windows, side, cells, pad)
     return torch_ops().assemble(score_maps, windows, side, cells, pad)
@@ -103,7 +106,8 @@ def assemble_dense(
         >>> pyifcn.assemble_dense(np.zeros((1, 25, 30, 40), np.float32)).shape
         (1, 30, 40, 21, 21)
     """
-    side, pad = as_int(size, "size", 1), float(pad_value)
+    side, pad = as_int(size, "size", 1), as_number(pad_value, "pad_value")
+    as_text(cells, "cells")
     if runs_directly(score_maps):
         return run_assemble_dense(score_maps, side, cells, pad)
     return torch_ops().assemble_dense(score_maps, side, cells, pad)

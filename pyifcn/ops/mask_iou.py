@@ -41,4 +41,4 @@ def mask_iou(
         >>> pyifcn.mask_iou(dense[1:], dense).round(2)
         array([[0.67, 1.  ]])
     """
-    return as_masks(a).iou(as_masks(b), kind=kind)
+    return as_masks(a, "a").iou(as_masks(b, "b"), kind=kind)

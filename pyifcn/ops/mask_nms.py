@@ -52,4 +52,5 @@ def mask_nms(
         >>> pyifcn.mask_nms(dense, [0.8, 0.9, 0.1], iou_threshold=0.5, idxs=[1, 2, 1])
         array([1, 0, 2])
     """
-    return as_masks(masks).nms(scores, iou_threshold, idxs=idxs, return_groups=return_groups)
+    masks = as_masks(masks, "masks")
+    return masks.nms(scores, iou_threshold, idxs=idxs, return_groups=return_groups)

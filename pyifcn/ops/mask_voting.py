@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsFloat, Suppo
 from pyifcn._array import (
     as_dtype,
     as_int,
+    as_number,
+    as_text,
     compiled,
     contiguous,
     describe,
@@ -124,7 +126,7 @@ def mask_voting(
     boxes, scores = _single(boxes, "boxes", 2, masks), _single(scores, "scores", 2, masks)
     height, width = _size(image_size)
     thresholds = [
-        _number(value, name)
+        as_number(value, name)
         for value, name in (
             (nms_threshold, "nms_threshold"),
             (merge_threshold, "merge_threshold"),
@@ -132,9 +134,7 @@ def mask_voting(
         )
     ]
     most = min(as_int(max_per_image, "max_per_image", 0), 2**31)
-    name = {"fcis_gpu": "fcis", "mnc_gpu": "mnc"}.get(convention, convention)
-    if not isinstance(name, str):
-        raise TypeError(f"convention is {describe(name)}, expected a string")
+    name = {"fcis_gpu": "fcis", "mnc_gpu": "mnc"}.get(as_text(convention, "convention"), convention)
     module, execution = compiled(masks)
     arrays = module.mask_voting(
         masks, boxes, scores, height, width, *thresholds, most, name, execution
@@ -170,12 +170,6 @@ def _size(image_size: Any) -> tuple[int, int]:
     except (TypeError, ValueError):
         raise TypeError(f"image_size is {image_size!r}, expected (height, width)") from None
     return as_int(height, "image_size", 1), as_int(width, "image_size", 1)
-
-
-def _number(value: Any, name: str) -> float:
-    if not hasattr(value, "__float__"):
-        raise TypeError(f"{name} is {describe(value)}, expected a number")
-    return float(value)
 
 
 def _as_kind(array: Any, like: Any) -> Any:

@@ -31,7 +31,7 @@ def masks_to_boxes(masks: Masks | Any) -> Any:
         >>> pyifcn.masks_to_boxes(dense)
         array([[2., 1., 4., 2.]], dtype=float32)
     """
-    masks = as_masks(masks)
+    masks = as_masks(masks, "masks")
     boxes = masks.boxes if masks._is_torch else masks.boxes.copy()
     boxes[:, 2:] -= as_dtype(boxes[:, 2:] > 0, "int32")
     return as_dtype(boxes, "float32")

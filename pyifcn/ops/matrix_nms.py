@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
 
 from pyifcn._array import (
     as_dtype,
+    as_number,
+    as_text,
     compiled,
     contiguous,
     contiguous_int64,
@@ -14,7 +16,6 @@ from pyifcn._array import (
     is_tensor,
 )
 from pyifcn.masks import Masks, as_masks
-from pyifcn.ops.nms import as_number
 
 if TYPE_CHECKING:
     from pyifcn._array import AnyArray
@@ -53,7 +54,8 @@ def matrix_nms(
 
     Raises:
         TypeError: An argument has the wrong dtype or rank.
-        ValueError: Sizes disagree, the kernel is unknown, or `sigma` is not positive.
+        ValueError: Sizes disagree, the kernel is unknown, or `sigma` is not positive and
+            finite.
 
     Example:
         >>> import numpy as np
@@ -64,7 +66,8 @@ def matrix_nms(
         >>> pyifcn.matrix_nms(dense, scores, labels).round(3)
         array([0.329, 0.9  ])
     """
-    masks, number = as_masks(masks), as_number(sigma, "sigma")
+    masks, number = as_masks(masks, "masks"), as_number(sigma, "sigma")
+    as_text(kernel, "kernel")
     scores = contiguous(scores, "scores", 1)
     labels = contiguous_int64(labels, "labels", 1, scores)
     for name, values in (("scores", scores), ("labels", labels)):

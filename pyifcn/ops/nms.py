@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, SupportsFloat, overload
 
 from pyifcn._array import (
+    as_number,
     compiled,
     contiguous,
     contiguous_int64,
-    describe,
     empty,
     runs_directly,
     torch_ops,
@@ -196,17 +196,6 @@ def run_batched_nms_groups(
     keep, groups = (empty((boxes.shape[0],), boxes, "int64") for _ in range(2))
     count = module.batched_nms_groups(boxes, scores, idxs, iou_threshold, keep, groups, execution)
     return keep[:count], groups
-
-
-def as_number(value: SupportsFloat, name: str) -> float:
-    """`value` as a float.
-
-    Raises:
-        TypeError: It is no number.
-    """
-    if not hasattr(value, "__float__"):
-        raise TypeError(f"{name} is {describe(value)}, expected a number")
-    return float(value)
 
 
 def _boxes_and_scores(boxes: AnyArray, scores: AnyArray) -> tuple[AnyArray, AnyArray]:

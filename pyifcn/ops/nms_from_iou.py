@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, SupportsFloat, overload
 
-from pyifcn._array import compiled, contiguous, empty, runs_directly, torch_ops, widened
-from pyifcn.ops.nms import as_number
+from pyifcn._array import as_number, compiled, contiguous, empty, runs_directly, torch_ops, widened
 
 if TYPE_CHECKING:
     from pyifcn._array import AnyArray

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat, SupportsIndex
 
 from pyifcn._array import (
     as_int,
+    as_number,
     compiled,
     contiguous,
     contiguous_int64,
@@ -14,7 +15,6 @@ from pyifcn._array import (
     torch_ops,
     widened,
 )
-from pyifcn.ops.nms import as_number
 
 if TYPE_CHECKING:
     from pyifcn._array import AnyArray

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, overload
 import numpy as np
 
 from pyifcn._array import (
+    as_number,
+    as_text,
     compiled,
     contiguous,
-    describe,
     is_tensor,
     runs_directly,
     torch_ops,
@@ -110,9 +111,8 @@ def paste_masks(
     if threshold is None and out != "uint8":
         raise ValueError(f"threshold is None with out='{out}', expected a number")
     if threshold is not None:
-        if not hasattr(threshold, "__float__"):
-            raise TypeError(f"threshold is {describe(threshold)}, expected a number")
-        threshold = float(threshold)
+        threshold = as_number(threshold, "threshold")
+    as_text(convention, "convention")
     if getattr(masks, "ndim", 3) == 4 and masks.shape[1] == 1:
         masks = masks[:, 0]
     if out == "masks":

@@ -12,9 +12,9 @@ import pyifcn._runtime as _runtime
 from pyifcn._array import (
     as_dtype,
     as_int,
+    as_number,
     compiled,
     contiguous,
-    describe,
     empty,
     is_tensor,
     runs_directly,
@@ -132,9 +132,7 @@ def pool_rois(
     sampling_ratio: int = 0,
 ) -> Any:
     """What the operators of this family share; `rule` says where the bins lie."""
-    if not hasattr(spatial_scale, "__float__"):
-        raise TypeError(f"spatial_scale is {describe(spatial_scale)}, expected a number")
-    scale = float(spatial_scale)
+    scale = as_number(spatial_scale, "spatial_scale")
     rois = _as_rois(boxes, maps)
     if runs_directly(maps, rois):
         return run_ps_roi(maps, rois, rule, grid, size, scale, sampling_ratio)

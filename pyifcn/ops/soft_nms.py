@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsFloat
 
 from pyifcn._array import (
     as_dtype,
+    as_number,
+    as_text,
     compiled,
     contiguous,
     contiguous_int64,
+    detached,
     empty,
     runs_directly,
     torch_ops,
     widened,
 )
-from pyifcn.ops.nms import as_number
 
 if TYPE_CHECKING:
     from pyifcn._array import AnyArray
@@ -89,6 +91,8 @@ def soft_nms(
         as_number(sigma, "sigma"),
         as_number(min_score, "min_score"),
     )
+    as_text(method, "method")
+    boxes, scores = detached(boxes), detached(scores)
     tensors = (boxes, scores) if idxs is None else (boxes, scores, idxs)
     if runs_directly(*tensors):
         return SoftNms(*run_soft_nms(boxes, scores, idxs, *numbers, method))

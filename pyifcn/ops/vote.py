@@ -5,7 +5,15 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat
 
-from pyifcn._array import as_dtype, compiled, contiguous, contiguous_int64, describe, is_tensor
+from pyifcn._array import (
+    as_dtype,
+    as_number,
+    compiled,
+    contiguous,
+    contiguous_int64,
+    describe,
+    is_tensor,
+)
 from pyifcn.masks import Masks
 
 if TYPE_CHECKING:
@@ -73,8 +81,7 @@ def vote(
     """
     if not isinstance(masks, Masks):
         raise TypeError(f"masks is {describe(masks)}, expected Masks")
-    if not hasattr(threshold, "__float__"):
-        raise TypeError(f"threshold is {describe(threshold)}, expected a number")
+    share = as_number(threshold, "threshold")
     like = masks._arrays[0]
     given = contiguous(scores, "scores", 1, like)
     if is_tensor(given):
@@ -86,7 +93,7 @@ def vote(
     groups = contiguous_int64(groups, "groups", 1, like)
     module, execution = compiled(like)
     arrays, indices = module.vote(
-        *masks._arrays, as_dtype(given, "float64"), groups, float(threshold), execution
+        *masks._arrays, as_dtype(given, "float64"), groups, share, execution
     )
     if is_tensor(like):
         indices = sys.modules["torch"].from_numpy(indices)
