@@ -370,13 +370,14 @@ print(len(codes), masks.nbytes, peak() - before)
 """
 
 
-def test_memory_is_bounded_by_the_result():
+def test_memory_is_bounded_by_the_result(tmp_path):
     # The peak of this process alone; ru_maxrss begins with that of the process that started it.
     if not Path("/proc/self/status").exists():
         pytest.skip("/proc/self/status, which tells the peak, is of Linux")
     if "asan" in os.environ.get("LD_PRELOAD", ""):
         pytest.skip("AddressSanitizer keeps memory that was freed")
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+    program = [sys.executable, "-c", PROGRAM]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     count, held, growth = map(int, done.stdout.split())
     assert count == 300
