@@ -116,7 +116,8 @@ cdef int _append_counts(counts, string& text, vector[int64_t]& numbers) except -
 cdef int _append_coordinates(polygon, vector[double]& coordinates) except -1:
     cdef const double[::1] flat
     cdef size_t before = coordinates.size()
-    if isinstance(polygon, (list, tuple)) and not (polygon and isinstance(polygon[0], (list, tuple))):
+    is_list = isinstance(polygon, (list, tuple))
+    if is_list and not (polygon and isinstance(polygon[0], (list, tuple))):
         for value in polygon:
             coordinates.push_back(value)
         return 0
