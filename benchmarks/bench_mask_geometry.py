@@ -13,23 +13,9 @@ COUNT, SIZE = 100, (1040, 1388)
 SMALLER = (800, 1068)
 
 
-def wavy_blobs(count, size, seed=0):
-    """Blobs, 20 to 300 pixels across, all over the image."""
-    rng = np.random.default_rng(seed)
-    patches, corners = [], []
-    for _ in range(count):
-        height, width = rng.integers(20, 300, 2)
-        y, x = np.mgrid[:height, :width]
-        angle = np.arctan2(y - height / 2, x - width / 2)
-        radius = np.hypot((y - height / 2) / height, (x - width / 2) / width)
-        patches.append(radius < 0.45 + 0.05 * np.sin(rng.integers(3, 9) * angle))
-        corners.append([rng.integers(0, size[1] - width), rng.integers(0, size[0] - height)])
-    return Masks.from_patches(patches, np.array(corners), size)
-
-
 @pytest.fixture(scope="module")
-def masks():
-    return wavy_blobs(COUNT, SIZE)
+def masks(blobs):
+    return blobs(COUNT, SIZE)
 
 
 @pytest.fixture(scope="module")

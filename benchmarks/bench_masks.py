@@ -32,19 +32,6 @@ def ellipses(rng, count, size):
     return dense
 
 
-def blobs(rng, count, size):
-    """Wavy blobs, 20 to 300 pixels across, all over the image."""
-    patches, corners = [], []
-    for _ in range(count):
-        height, width = rng.integers(20, 300, 2)
-        y, x = np.mgrid[:height, :width]
-        angle = np.arctan2(y - height / 2, x - width / 2)
-        radius = np.hypot((y - height / 2) / height, (x - width / 2) / width)
-        patches.append(radius < 0.45 + 0.05 * np.sin(rng.integers(3, 9) * angle))
-        corners.append([rng.integers(0, size[1] - width), rng.integers(0, size[0] - height)])
-    return Masks.from_patches(patches, np.array(corners), size)
-
-
 @pytest.fixture(scope="module")
 def pairs():
     """Two sets of ellipses, dense."""
@@ -53,8 +40,8 @@ def pairs():
 
 
 @pytest.fixture(scope="module")
-def many():
-    return blobs(np.random.default_rng(0), 1000, (1040, 1388))
+def many(blobs):
+    return blobs(1000, (1040, 1388))
 
 
 def iou_by_pycocotools(a, b, kind="iou"):

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pyifcn import Masks
+
 US = "pyifcn"
 
 
@@ -24,6 +26,25 @@ def compare(benchmark: Any) -> Callable[..., Any]:
         return benchmark(work)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def blobs() -> Callable[..., Masks]:
+    """Makes wavy blobs, 20 to 300 pixels across, all over an image."""
+
+    def make(count: int, size: tuple[int, int], seed: int = 0) -> Masks:
+        rng = np.random.default_rng(seed)
+        patches, corners = [], []
+        for _ in range(count):
+            height, width = rng.integers(20, 300, 2)
+            y, x = np.mgrid[:height, :width]
+            angle = np.arctan2(y - height / 2, x - width / 2)
+            radius = np.hypot((y - height / 2) / height, (x - width / 2) / width)
+            patches.append(radius < 0.45 + 0.05 * np.sin(rng.integers(3, 9) * angle))
+            corners.append([rng.integers(0, size[1] - width), rng.integers(0, size[0] - height)])
+        return Masks.from_patches(patches, np.array(corners), size)
+
+    return make
 
 
 def copy_speed() -> float:

@@ -407,6 +407,16 @@ BOXES = np.array([[1, 1, 4, 4], [0, 0, 5, 5]], np.float32)
         ({"image_size": (5, 5.5)}, TypeError, "image_size must be"),
         ({"image_size": (5, -1)}, ValueError, "image_size must be in 0"),
         ({"image_size": (2**31, 1)}, ValueError, "image_size must be in 0"),
+        (
+            {
+                "masks": MASKS[[0, 0, 0]],
+                "boxes": BOXES[[0, 0, 0]],
+                "image_size": (2**31 - 1, 2**31 - 1),
+                "out": "bool",
+            },
+            ValueError,
+            "image_size is .*: 3 such images are too large to address",
+        ),
         ({"threshold": -0.1}, ValueError, "threshold is -0.1, expected at least 0"),
         ({"threshold": math.nan}, ValueError, "threshold is nan, expected at least 0"),
         ({"threshold": "0.5"}, TypeError, "threshold is '0.5', expected a number"),

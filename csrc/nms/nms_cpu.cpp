@@ -4,26 +4,10 @@
 // inside, since each operation is monotone even after rounding. So no tolerance is needed and no pair is
 // lost. What dies leaves the tree. Few levels are tested for each kept box; what limits it is the latency of
 // going down, some hundred cycles.
-#include "core/simd.h"
-#include "nms/iou.h"
-#include "nms/nms.h"
+#include "nms/blocks.h"
 
 namespace pyifcn {
 namespace {
-
-template <class E>
-PYIFCN_INLINE Boxes<Vec<E>> load(const BoxBlock<E>& block, int lane) {
-  using V = Vec<E>;
-  return {V::load(block.x1 + lane), V::load(block.y1 + lane), V::load(block.x2 + lane),
-          V::load(block.y2 + lane), V::load(block.area + lane)};
-}
-
-template <class E>
-PYIFCN_INLINE Boxes<Vec<E>> repeat(const BoxBlock<E>& block, int lane) {
-  using V = Vec<E>;
-  return {V::all(block.x1[lane]), V::all(block.y1[lane]), V::all(block.x2[lane]), V::all(block.y2[lane]),
-          V::all(block.area[lane])};
-}
 
 // The lanes whose IoU with `kept` is above the threshold.
 template <class E>

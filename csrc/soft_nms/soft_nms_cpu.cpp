@@ -4,27 +4,12 @@
 #include "soft_nms/soft_nms.h"
 
 #include "core/exp.h"
-#include "core/simd.h"
-#include "nms/iou.h"
+#include "nms/blocks.h"
 
 namespace pyifcn {
 namespace {
 
 constexpr int kBlock = BoxBlock<float>::kSize;
-
-template <class E>
-PYIFCN_INLINE Boxes<Vec<E>> load(const BoxBlock<E>& block, int lane) {
-  using V = Vec<E>;
-  return {V::load(block.x1 + lane), V::load(block.y1 + lane), V::load(block.x2 + lane),
-          V::load(block.y2 + lane), V::load(block.area + lane)};
-}
-
-template <class E>
-PYIFCN_INLINE Boxes<Vec<E>> repeat(const BoxBlock<E>& block, int lane) {
-  using V = Vec<E>;
-  return {V::all(block.x1[lane]), V::all(block.y1[lane]), V::all(block.x2[lane]), V::all(block.y2[lane]),
-          V::all(block.area[lane])};
-}
 
 // The lanes of a block that have the score.
 template <class E>

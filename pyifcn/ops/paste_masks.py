@@ -134,8 +134,13 @@ def run_paste_masks(
 ) -> Any:
     """`paste_masks` into dense arrays on the compiled module."""
     soft, places = _arguments(masks, boxes)
+    count = soft.shape[0]
+    if count * height * width >= 2**63:
+        raise ValueError(
+            f"image_size is {(height, width)}: {count} such images are too large to address"
+        )
     module, execution = compiled(soft)
-    images = _background((soft.shape[0], height, width), soft, out)
+    images = _background((count, height, width), soft, out)
     module.paste_dense(soft, places, threshold, convention, images, execution)
     return images
 
