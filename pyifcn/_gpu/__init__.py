@@ -1,0 +1,38 @@
+"""The functions of _cpu for CUDA tensors, one file for each operator.
+
+Most are those of _cuda. Where torch must sort, scan or lend memory around the kernels, that stands
+here. Each function takes what its namesake of _cpu takes, but tensors on one device, and as its
+last argument (device index, stream).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyifcn._cuda import (
+    assemble,
+    assemble_backward,
+    assemble_dense,
+    ps_roi,
+    ps_roi_backward,
+)
+from pyifcn._gpu.nms import batched_nms, nms
+from pyifcn._gpu.propose import propose, propose_logits
+
+__all__ = [
+    "assemble",
+    "assemble_backward",
+    "assemble_dense",
+    "batched_nms",
+    "nms",
+    "propose",
+    "propose_logits",
+    "ps_roi",
+    "ps_roi_backward",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    raise RuntimeError(f"{name} has no CUDA kernel yet; move the tensors to the CPU")
