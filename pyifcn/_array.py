@@ -27,6 +27,11 @@ def is_tensor(value: object) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
+def on_gpu(value: object) -> bool:
+    """Whether `value` is a torch tensor in a GPU's memory."""
+    return is_tensor(value) and value.device.type == "cuda"  # type: ignore[attr-defined]
+
+
 def runs_directly(*values: Any) -> bool:
     """Whether a call can go straight to the compiled code.
 
@@ -170,6 +175,18 @@ def zeros(shape: tuple[int, ...], like: Any, dtype: str) -> Any:
     if type(like) is np.ndarray:
         return np.zeros(shape, dtype)
     return like.new_zeros(shape, dtype=getattr(sys.modules["torch"], dtype))
+
+
+def background(shape: tuple[int, ...], like: Any, dtype: str) -> Any:
+    """A new array of masks' pixels, for a kernel to draw on.
+
+    On the CPU zeros that the system gives where a mask is drawn, and for all other pixels never.
+    A kernel on a GPU writes all pixels, so that there they are whatever was in memory.
+    """
+    if on_gpu(like):
+        return empty(shape, like, dtype)
+    zeros = np.zeros(shape, dtype)
+    return sys.modules["torch"].from_numpy(zeros) if is_tensor(like) else zeros
 
 
 def as_dtype(value: Any, dtype: str) -> Any:

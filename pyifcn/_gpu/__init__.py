@@ -13,8 +13,17 @@ from pyifcn._cuda import (
     assemble,
     assemble_backward,
     assemble_dense,
+    masks_area,
+    masks_to_dense,
     ps_roi,
     ps_roi_backward,
+)
+from pyifcn._gpu.masks import (
+    masks_cat,
+    masks_from_dense,
+    masks_patch,
+    masks_slice,
+    masks_take,
 )
 from pyifcn._gpu.nms import batched_nms, nms
 from pyifcn._gpu.propose import propose, propose_logits
@@ -24,6 +33,13 @@ __all__ = [
     "assemble_backward",
     "assemble_dense",
     "batched_nms",
+    "masks_area",
+    "masks_cat",
+    "masks_from_dense",
+    "masks_patch",
+    "masks_slice",
+    "masks_take",
+    "masks_to_dense",
     "nms",
     "propose",
     "propose_logits",

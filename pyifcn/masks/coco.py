@@ -116,7 +116,8 @@ class CocoMixin(Storage):
         Raises:
             ValueError: If the image has 2^32 pixels or more, which the codes cannot count.
         """
-        runs, offsets = cpu.rle_unpack(*self._arrays, *self.size, num_threads())
+        module, execution = self._compiled()
+        runs, offsets = module.rle_unpack(*self._arrays, *self.size, execution)
         if compressed:
             text, ends = cpu.rle_write(runs, offsets, num_threads())
             return _coco.arrays_to_rles(text, ends, np.array([self.size], np.int64), True)

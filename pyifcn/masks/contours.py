@@ -33,6 +33,6 @@ class ContoursMixin(Storage):
             [[0.0, 0.0, 2.0, 0.0, 2.0, 2.0, 1.0, 2.0, 1.0, 1.0, 0.0, 1.0]]
         """
         polygons: list[list[npt.NDArray[np.float64]]] = cpu.masks_to_polygons(
-            *self._arrays, num_threads()
+            *self.numpy()._arrays, num_threads()
         )
         return polygons

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, SupportsIndex
 
 import numpy as np
 
-from pyifcn._array import as_numpy, describe, is_tensor
+from pyifcn._array import as_numpy, background, compiled, describe, empty, is_tensor, on_gpu
 from pyifcn._runtime import cpu, num_threads
 from pyifcn.masks.storage import Storage, checked_size
 
@@ -36,12 +36,17 @@ class FormatsMixin(Storage):
 
     @classmethod
     def _from_dense(cls, array: Any, name: str) -> Self:
-        dense = as_numpy(array, name) if is_tensor(array) else array
-        is_array = isinstance(dense, np.ndarray) and dense.dtype in (np.bool_, np.uint8)
-        if not is_array or dense.ndim != 3:
+        dense = array
+        if is_tensor(array):
+            dense = array.detach() if on_gpu(array) else as_numpy(array, name)
+        elif isinstance(array, np.ndarray):
+            dense = np.asarray(array)
+        dtype = str(getattr(dense, "dtype", None)).removeprefix("torch.")
+        if dtype not in ("bool", "uint8") or dense.ndim != 3:
             raise TypeError(f"{name} is {describe(array)}, expected bool or uint8 (N, H, W)")
         size = checked_size(dense.shape[1:])
-        return cls._of(size, *cpu.masks_from_dense(dense, num_threads()), like=array)
+        module, execution = compiled(dense)
+        return cls._of(size, *module.masks_from_dense(dense, execution), like=array)
 
     @classmethod
     def from_patches(cls, patches: Sequence[Any], boxes: Any, size: Sequence[int]) -> Self:
@@ -108,12 +113,14 @@ class FormatsMixin(Storage):
         """Mask i inside its tight box: bool (h, w)."""
         i = self._place(i)
         x1, y1, x2, y2 = self._arrays[0][i].tolist()
-        out = np.empty((y2 - y1, x2 - x1), np.bool_)
-        cpu.masks_patch(*self._arrays, i, out)
-        return self._result(out)
+        out = empty((y2 - y1, x2 - x1), self._arrays[0], "bool")
+        module, _ = self._compiled()
+        module.masks_patch(*self._arrays, i, out)
+        return out
 
     def to_dense(self) -> Any:
         """Bool (N, H, W)."""
-        out = np.zeros((len(self), *self.size), np.bool_)
-        cpu.masks_to_dense(*self._arrays, out, num_threads())
-        return self._result(out)
+        out = background((len(self), *self.size), self._arrays[0], "bool")
+        module, execution = self._compiled()
+        module.masks_to_dense(*self._arrays, out, execution)
+        return out

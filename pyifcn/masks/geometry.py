@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 from pyifcn._array import describe
-from pyifcn._runtime import cpu, num_threads
 from pyifcn.masks.storage import Storage, checked_size
 
 if TYPE_CHECKING:
@@ -92,7 +91,8 @@ class GeometryMixin(Storage):
         if direction not in ("horizontal", "vertical"):
             raise ValueError(f"direction is {direction!r}, expected 'horizontal' or 'vertical'")
         horizontal = direction == "horizontal"
-        made = cpu.masks_flip(*self._arrays, horizontal, *self._size, num_threads())
+        module, execution = self._compiled()
+        made = module.masks_flip(*self._arrays, horizontal, *self._size, execution)
         return self._of(self._size, *made, like=self)
 
     def resize(self, size: Sequence[int]) -> Self:
@@ -119,12 +119,14 @@ class GeometryMixin(Storage):
             [[[1, 1, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]]]
         """
         size = checked_size(size)
-        made = cpu.masks_resize(*self._arrays, *self._size, *size, num_threads())
+        module, execution = self._compiled()
+        made = module.masks_resize(*self._arrays, *self._size, *size, execution)
         return self._of(size, *made, like=self)
 
     def _shifted(self, dx: int, dy: int, size: tuple[int, int]) -> Self:
         dx, dy = (min(max(offset, -_FAR), _FAR) for offset in (dx, dy))
-        made = cpu.masks_shift(*self._arrays, dx, dy, *size, num_threads())
+        module, execution = self._compiled()
+        made = module.masks_shift(*self._arrays, dx, dy, *size, execution)
         return self._of(size, *made, like=self)
 
 

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any, Literal, SupportsFloat
 
 import numpy as np
-import numpy.typing as npt
 
-from pyifcn._array import as_number, as_numpy, as_text, describe, is_tensor
-from pyifcn._runtime import cpu, num_threads
+from pyifcn._array import (
+    as_dtype,
+    as_number,
+    as_numpy,
+    as_text,
+    contiguous,
+    describe,
+    empty,
+    is_tensor,
+    on_gpu,
+    zeros,
+)
 from pyifcn.masks.storage import Storage
 
 Kind = Literal["iou", "iof", "iomin"]
@@ -21,19 +31,18 @@ class OverlapMixin(Storage):
     @property
     def area(self) -> Any:
         """int64 (N,): the number of pixels of each mask."""
-        out = np.empty(len(self), np.int64)
-        cpu.masks_area(*self._arrays, out, num_threads())
-        return self._result(out)
+        out = empty((len(self),), self._arrays[0], "int64")
+        module, execution = self._compiled()
+        module.masks_area(*self._arrays, out, execution)
+        return out
 
     def iou(self, other: OverlapMixin, *, kind: Kind = "iou") -> Any:
         """How much every mask overlaps every mask of `other`: `pyifcn.mask_iou`."""
-        if not isinstance(other, Storage):
-            raise TypeError(f"other is {describe(other)}, expected Masks")
-        if self.size != other.size:
-            raise ValueError(f"masks differ in size: {self.size} and {other.size}")
-        out = np.zeros((len(self), len(other)))
-        cpu.masks_iou(*self._arrays, *other._arrays, as_text(kind, "kind"), out, num_threads())
-        return self._result(out)
+        yours = self._beside(other, "other")._arrays
+        out = zeros((len(self), len(other)), self._arrays[0], "float64")
+        module, execution = self._compiled()
+        module.masks_iou(*self._arrays, *yours, as_text(kind, "kind"), out, execution)
+        return out
 
     def nms(
         self,
@@ -44,15 +53,15 @@ class OverlapMixin(Storage):
         return_groups: bool = False,
     ) -> Any:
         """The best of masks that overlap: `pyifcn.mask_nms`."""
-        threshold, count = _as_threshold(iou_threshold), len(self)
-        scores = _as_column(scores, "scores", count, "fiu").astype(np.float64)
+        threshold, like = _as_threshold(iou_threshold), self._arrays[0]
+        scores = _as_column(scores, "scores", like, "fiu", "float64")
         if idxs is not None:
-            idxs = _as_column(idxs, "idxs", count, "iu").astype(np.int64)
-        keep = np.empty(count, np.int64)
-        groups = np.empty(count, np.int64) if return_groups else None
-        kept = cpu.masks_nms(*self._arrays, scores, idxs, threshold, keep, groups, num_threads())
-        keep = self._result(keep[:kept].copy())
-        return keep if groups is None else (keep, self._result(groups))
+            idxs = _as_column(idxs, "idxs", like, "iu", "int64")
+        keep = empty((len(self),), like, "int64")
+        groups = empty((len(self),), like, "int64") if return_groups else None
+        module, execution = self._compiled()
+        kept = module.masks_nms(*self._arrays, scores, idxs, threshold, keep, groups, execution)
+        return keep[:kept] if groups is None else (keep[:kept], groups)
 
 
 def _as_threshold(value: SupportsFloat) -> float:
@@ -62,15 +71,27 @@ def _as_threshold(value: SupportsFloat) -> float:
     return threshold
 
 
-def _as_column(values: Any, name: str, count: int, kinds: str) -> npt.NDArray[Any]:
-    """`values`, one for each mask, as a NumPy array of one of `kinds` of dtypes."""
+def _as_column(values: Any, name: str, like: Any, kinds: str, dtype: str) -> Any:
+    """`values`, one for each of `like`'s rows, beside it; given in one of `kinds` of dtypes."""
     if is_tensor(values) and values.is_floating_point():
         values = values.double()  # NumPy has no bfloat16
-    values = as_numpy(values, name)
-    if values.dtype.kind not in kinds and values.size:
+    if not (on_gpu(values) and on_gpu(like)):
+        values = as_numpy(values, name)
+    if _kind(values) not in kinds and 0 not in values.shape:
         raise TypeError(
             f"{name} is {describe(values)}, expected {'numbers' if 'f' in kinds else 'integers'}"
         )
-    if values.shape != (count,):
-        raise ValueError(f"{name} has shape {values.shape}, expected ({count},)")
-    return values
+    if tuple(values.shape) != (len(like),):
+        raise ValueError(f"{name} has shape {tuple(values.shape)}, expected ({len(like)},)")
+    if on_gpu(like):
+        values = sys.modules["torch"].as_tensor(values, device=like.device).detach()
+    return contiguous(as_dtype(values, dtype), name, 1)
+
+
+def _kind(values: Any) -> str:
+    """The kind of dtype as NumPy has it."""
+    if isinstance(values, np.ndarray):
+        return values.dtype.kind
+    if values.is_floating_point():
+        return "f"
+    return "i" if str(values.dtype).startswith(("torch.int", "torch.uint")) else "b"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pyifcn._array import describe
-from pyifcn._runtime import cpu, num_threads
 from pyifcn.masks.storage import Storage
 
 if TYPE_CHECKING:
@@ -64,15 +62,14 @@ class SetsMixin(Storage):
             >>> masks.merge().area.tolist(), masks.merge(intersect=True).area.tolist()
             ([3], [1])
         """
-        made = cpu.masks_merge(*self._arrays, bool(intersect), num_threads())
+        module, execution = self._compiled()
+        made = module.masks_merge(*self._arrays, bool(intersect), execution)
         return self._of(self._size, *made, like=self)
 
     def _combined(self, op: str, other: Storage) -> Self:
-        if not isinstance(other, Storage):
-            raise TypeError(f"other is {describe(other)}, expected Masks")
-        if self._size != other._size:
-            raise ValueError(f"masks differ in size: {self._size} and {other._size}")
-        made = cpu.masks_combine(op, *self._arrays, *other._arrays, num_threads())
+        yours = self._beside(other, "other")._arrays
+        module, execution = self._compiled()
+        made = module.masks_combine(op, *self._arrays, *yours, execution)
         return self._of(self._size, *made, like=self)
 
     def __or__(self, other: Any) -> Self:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from pyifcn._array import as_numpy, describe, is_tensor
+from pyifcn._array import as_numpy, compiled, describe, is_tensor, on_gpu
 from pyifcn._runtime import cpu
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Storage:
     """The arrays of masks, NumPy's or torch's, which never change."""
 
     _size: tuple[int, int]
-    _stored: tuple[Any, Any, Any]  # boxes, offsets, words
+    _arrays: tuple[Any, Any, Any]  # boxes, offsets, words, as compiled code takes them
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -44,26 +44,26 @@ class Storage:
         for array in arrays:
             if not is_tensor(array):
                 array.flags.writeable = False
-        self._size, self._stored = size, (arrays[0], arrays[1], arrays[2])
+        self._size, self._arrays = size, (arrays[0], arrays[1], arrays[2])
 
     @classmethod
     def _of(
         cls,
         size: tuple[int, int],
-        boxes: npt.NDArray[np.int32],
-        offsets: npt.NDArray[np.int64],
-        words: npt.NDArray[np.uint64],
+        boxes: Any,
+        offsets: Any,
+        words: Any,
         *,
         like: Any = None,
     ) -> Self:
-        """Masks of NumPy arrays that are known to be right and that nobody else holds.
+        """Masks of arrays that are known to be right and that nobody else holds.
 
-        They are kept as torch tensors where `like`, an array or masks, is made of those.
+        NumPy arrays are kept as torch tensors where `like`, an array or masks, is made of those.
         """
         arrays: Sequence[Any] = (boxes, offsets, words)
         if isinstance(like, Storage):
-            like = like._stored[0]
-        if is_tensor(like):
+            like = like._arrays[0]
+        if is_tensor(like) and not is_tensor(boxes):
             arrays = [_as_tensor(array, like.device) for array in arrays]
         masks = object.__new__(cls)
         masks._set(size, arrays)
@@ -75,21 +75,26 @@ class Storage:
 
     @property
     def _is_torch(self) -> bool:
-        return is_tensor(self._stored[0])
+        return is_tensor(self._arrays[0])
 
-    @property
-    def _arrays(self) -> tuple[Any, Any, Any]:
-        """The arrays for compiled code.
+    def _compiled(self) -> tuple[Any, Any]:
+        """The compiled module for the masks' device, and what its functions take last."""
+        return compiled(self._arrays[0])
+
+    def _beside(self, other: Any, name: str) -> Storage:
+        """`other`, if it can be worked on together with these masks.
 
         Raises:
-            RuntimeError: They are not on the CPU.
+            TypeError: It is no `Masks`, or one is on a GPU and the other not there.
+            ValueError: The image sizes differ.
         """
-        boxes = self._stored[0]
-        if self._is_torch and boxes.device.type != "cpu":
-            raise RuntimeError(
-                f"masks on {boxes.device} have no kernels yet; move them with .to('cpu')"
-            )
-        return self._stored
+        if not isinstance(other, Storage):
+            raise TypeError(f"{name} is {describe(other)}, expected Masks")
+        if self._size != other._size:
+            raise ValueError(f"masks differ in size: {self._size} and {other._size}")
+        if str(self.device) != str(other.device):
+            raise TypeError(f"{name} is on {other.device}, expected it on {self.device}")
+        return other
 
     @property
     def size(self) -> tuple[int, int]:
@@ -99,27 +104,27 @@ class Storage:
     @property
     def boxes(self) -> Any:
         """int32 (N, 4): the tight half-open boxes, x1 y1 x2 y2; of an empty mask 0 0 0 0."""
-        return _shown(self._stored[0])
+        return _shown(self._arrays[0])
 
     @property
     def offsets(self) -> Any:
         """int64 (N + 1,): the first word of each mask, and the number of words."""
-        return _shown(self._stored[1])
+        return _shown(self._arrays[1])
 
     @property
     def words(self) -> Any:
         """uint64 (offsets[-1],): the bits."""
-        return _shown(self._stored[2])
+        return _shown(self._arrays[2])
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays together."""
-        return sum(int(array.nbytes) for array in self._stored)
+        return sum(int(array.nbytes) for array in self._arrays)
 
     @property
     def device(self) -> str | torch.device:
         """Where the arrays are: a `torch.device`, or "cpu" of masks in NumPy arrays."""
-        device: str | torch.device = self._stored[0].device if self._is_torch else "cpu"
+        device: str | torch.device = self._arrays[0].device if self._is_torch else "cpu"
         return device
 
     def to(self, device: str | int | torch.device) -> Self:
@@ -130,11 +135,11 @@ class Storage:
         """
         import torch
 
-        if self._is_torch and self._stored[0].device == torch.empty(0, device=device).device:
+        if self._is_torch and self._arrays[0].device == torch.empty(0, device=device).device:
             return self
         arrays = [
             array.to(device) if self._is_torch else _as_tensor(array.copy(), device)
-            for array in self._stored
+            for array in self._arrays
         ]
         masks = object.__new__(type(self))
         masks._set(self._size, arrays)
@@ -145,7 +150,7 @@ class Storage:
         if not self._is_torch:
             return self
         masks = object.__new__(type(self))
-        masks._set(self._size, [array.cpu().numpy() for array in self._stored])
+        masks._set(self._size, [array.cpu().numpy() for array in self._arrays])
         return masks
 
     @classmethod
@@ -171,10 +176,13 @@ class Storage:
         for other in masks:
             if other._size != size:
                 raise ValueError(f"masks differ in size: {size} and {other._size}")
-        return cls._of(size, *cpu.masks_cat([m._arrays for m in masks]), like=masks[0])
+        if any(str(other.device) != str(masks[0].device) for other in masks):
+            masks = [other.to(masks[0].device) for other in masks]
+        module, _ = masks[0]._compiled()
+        return cls._of(size, *module.masks_cat([m._arrays for m in masks]), like=masks[0])
 
     def __len__(self) -> int:
-        return len(self._stored[0])
+        return len(self._arrays[0])
 
     def __iter__(self) -> Iterator[Self]:
         return (self[i] for i in range(len(self)))
@@ -189,6 +197,8 @@ class Storage:
         if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
             i = self._place(index)
             return self._slice(i, i + 1)
+        if self._is_torch and on_gpu(index) and index.ndim == 1:
+            return self._take_on_gpu(index)
         if isinstance(index, tuple):
             raise TypeError(f"index is {index!r}, expected one for the masks alone")
         chosen = as_numpy(index, "index")
@@ -204,8 +214,19 @@ class Storage:
             raise IndexError(f"index has {len(chosen)} bools for {len(self)} masks")
         return self._take(np.flatnonzero(chosen))
 
+    def _take_on_gpu(self, index: torch.Tensor) -> Self:
+        if index.is_floating_point() or index.is_complex():
+            raise TypeError(f"index is {describe(index)}, expected ints or bools of rank 1")
+        if str(index.dtype) == "torch.bool":
+            if len(index) != len(self):
+                raise IndexError(f"index has {len(index)} bools for {len(self)} masks")
+            index = index.nonzero()[:, 0]
+        module, _ = self._compiled()
+        return self._of(self._size, *module.masks_take(*self._arrays, index.long()), like=self)
+
     def _slice(self, begin: int, end: int) -> Self:
-        return self._of(self._size, *cpu.masks_slice(*self._arrays, begin, end), like=self)
+        module, _ = self._compiled()
+        return self._of(self._size, *module.masks_slice(*self._arrays, begin, end), like=self)
 
     def _place(self, index: SupportsIndex) -> int:
         """Where the mask of an index is, which may count from the end."""
@@ -218,12 +239,13 @@ class Storage:
         if index.dtype == np.uint64:
             index = np.minimum(index, np.uint64(2**63 - 1))
         index = np.ascontiguousarray(index, np.int64)
-        return self._of(self._size, *cpu.masks_take(*self._arrays, index), like=self)
+        module, _ = self._compiled()
+        return self._of(self._size, *module.masks_take(*self._arrays, index), like=self)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Storage):
             return NotImplemented
-        mine, yours = self.numpy()._stored, other.numpy()._stored
+        mine, yours = self.numpy()._arrays, other.numpy()._arrays
         return self._size == other._size and all(map(np.array_equal, mine, yours))
 
     def __repr__(self) -> str:
@@ -232,12 +254,12 @@ class Storage:
 
     def __getstate__(self) -> tuple[Any, ...]:
         # NumPy's arrays, for torch does not pickle uint64.
-        return self._size, *self.numpy()._stored, str(self.device) if self._is_torch else None
+        return self._size, *self.numpy()._arrays, str(self.device) if self._is_torch else None
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         *fields, device = state
         masks = type(self)(*fields)
-        self._set(masks._size, (masks if device is None else masks.to(device))._stored)
+        self._set(masks._size, (masks if device is None else masks.to(device))._arrays)
 
 
 def checked_size(size: Sequence[int], name: str = "size") -> tuple[int, int]:

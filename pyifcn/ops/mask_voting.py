@@ -173,7 +173,7 @@ def _size(image_size: Any) -> tuple[int, int]:
 
 
 def _as_kind(array: Any, like: Any) -> Any:
-    """A new NumPy array as one of `like`'s kind."""
-    if not is_tensor(like):
+    """A new array, NumPy's where that is made on the CPU, as one of `like`'s kind."""
+    if not is_tensor(like) or is_tensor(array):
         return array
     return sys.modules["torch"].from_numpy(array)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, overload
-
-import numpy as np
 
 from pyifcn._array import (
     as_number,
     as_text,
+    background,
     compiled,
     contiguous,
-    is_tensor,
     runs_directly,
     torch_ops,
     widened,
-    zeros,
 )
 from pyifcn.masks import Masks
 from pyifcn.masks.storage import checked_size
@@ -140,7 +136,7 @@ def run_paste_masks(
             f"image_size is {(height, width)}: {count} such images are too large to address"
         )
     module, execution = compiled(soft)
-    images = _background((count, height, width), soft, out)
+    images = background((count, height, width), soft, out)
     module.paste_dense(soft, places, threshold, convention, images, execution)
     return images
 
@@ -157,10 +153,3 @@ def _paste_packed(
 def _arguments(masks: Any, boxes: Any) -> tuple[Any, Any]:
     soft = contiguous(masks, "masks", 3)
     return widened(soft), widened(contiguous(boxes, "boxes", 2, soft))
-
-
-def _background(shape: tuple[int, ...], like: Any, dtype: str) -> Any:
-    """Zeros that the system gives where a box is written to, and for all other pixels never."""
-    if is_tensor(like) and like.device.type == "cpu":
-        return sys.modules["torch"].from_numpy(np.zeros(shape, dtype))
-    return zeros(shape, like, dtype)

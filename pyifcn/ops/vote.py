@@ -95,6 +95,6 @@ def vote(
     arrays, indices = module.vote(
         *masks._arrays, as_dtype(given, "float64"), groups, share, execution
     )
-    if is_tensor(like):
+    if is_tensor(like) and not is_tensor(indices):
         indices = sys.modules["torch"].from_numpy(indices)
     return MergedMasks(Masks._of(masks.size, *arrays, like=masks), given[indices], indices)

@@ -316,6 +316,10 @@ inline void __syncwarp() { cuda_emulation::wait(cuda_emulation::State::at_warp_b
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __popcll(unsigned long long bits) { return __builtin_popcountll(bits); }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
+inline int __ffsll(long long bits) { return __builtin_ffsll(bits); }
+inline int __clzll(long long bits) {
+  return bits == 0 ? 64 : __builtin_clzll(static_cast<unsigned long long>(bits));
+}
 
 template <class T>
 T atomicAdd(T* address, T value) {

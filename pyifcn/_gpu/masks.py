@@ -1,0 +1,105 @@
+"""`Masks` in device memory: made in two passes, chosen from, joined."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from pyifcn import _cuda
+
+Arrays = tuple[Any, Any, Any]  # boxes, offsets, words
+
+
+def build(
+    count: int, like: Any, box: Callable[[Any, Any], None], fill: Callable[[Any, Any, Any], None]
+) -> Arrays:
+    """Masks made in two passes; between them the CPU waits, for the number of words.
+
+    Args:
+        count: N, how many masks.
+        like: A tensor on the device.
+        box: Writes boxes (N, 4) and offsets (N + 1,).
+        fill: Writes words, given boxes, offsets and words.
+    """
+    torch = sys.modules["torch"]
+    boxes = like.new_empty((count, 4), dtype=torch.int32)
+    offsets = like.new_empty((count + 1,), dtype=torch.int64)
+    box(boxes, offsets)
+    size = int(offsets[-1])
+    if size >= _cuda.MOST_MASK_WORDS:
+        raise ValueError("masks would be too large to address")
+    words = like.new_empty((size,), dtype=torch.uint64)
+    fill(boxes, offsets, words)
+    return boxes, offsets, words
+
+
+def masks_from_dense(array: Any, execution: Any) -> Arrays:
+    """Masks of a bool or uint8 tensor (N, H, W)."""
+    array = array.contiguous()
+    return build(
+        len(array),
+        array,
+        lambda *to: _cuda.masks_box_dense(array, *to, execution),
+        lambda *to: _cuda.masks_fill_dense(array, *to, execution),
+    )
+
+
+def masks_slice(boxes: Any, offsets: Any, words: Any, begin: int, end: int) -> Arrays:
+    """Masks [begin, end), which lie within them."""
+    first, last = sys.modules["torch"].stack((offsets[begin], offsets[end])).tolist()
+    return boxes[begin:end].clone(), offsets[begin : end + 1] - first, words[first:last].clone()
+
+
+def masks_take(boxes: Any, offsets: Any, words: Any, index: Any) -> Arrays:
+    """The masks of an index, which may count from the end.
+
+    The CPU waits once, for the number of words and whether the index was in range.
+    """
+    torch = sys.modules["torch"]
+    count = len(boxes)
+    index = torch.as_tensor(index, device=boxes.device)
+    if len(index) == 0:
+        return boxes[:0].clone(), offsets[:1].clone(), words[:0].clone()
+    wrong = (index < -count) | (index >= count)
+    if count == 0:
+        raise _out_of_range(index[wrong], count)
+    place = index.clamp(-count, count - 1).remainder(count)
+    starts = offsets[place]
+    sizes = offsets[place + 1] - starts
+    ends = sizes.cumsum(0)
+    size, any_wrong = torch.stack((ends[-1], wrong.any())).tolist()
+    if any_wrong:
+        raise _out_of_range(index[wrong], count)
+    shift = torch.repeat_interleave(starts - (ends - sizes), sizes, output_size=size)
+    source = shift + torch.arange(size, device=boxes.device)
+    chosen = words.view(torch.int64)[source].view(torch.uint64)
+    return boxes[place], torch.cat((offsets[:1], ends)), chosen
+
+
+def _out_of_range(wrong: Any, count: int) -> IndexError:
+    return IndexError(f"index {int(wrong[0])} is out of range for {count} masks")
+
+
+def masks_cat(parts: list[Arrays]) -> Arrays:
+    """The masks of several, one after the other."""
+    torch = sys.modules["torch"]
+    boxes, offsets, words = zip(*parts, strict=True)
+    ends, size = [offsets[0][:1]], 0
+    for each_offsets, each_words in zip(offsets, words, strict=True):
+        ends.append(each_offsets[1:] + size)
+        size += len(each_words)
+    joined = torch.cat([each.view(torch.int64) for each in words])
+    return torch.cat(boxes), torch.cat(ends), joined.view(torch.uint64)
+
+
+def masks_patch(boxes: Any, offsets: Any, words: Any, i: int, out: Any) -> None:
+    """Writes `out`, of the size of mask i's box."""
+    torch = sys.modules["torch"]
+    height, width = out.shape
+    if out.numel() == 0:
+        return
+    left = int(boxes[i, 0]) % 64
+    mine = masks_slice(boxes, offsets, words, i, i + 1)[2].view(torch.int64)
+    bits = mine.view(height, -1, 1) >> torch.arange(64, device=mine.device) & 1
+    out.copy_(bits.view(height, -1)[:, left : left + width])
