@@ -22,8 +22,9 @@ test: $(VENV)/test.installed
 	$(BIN)/pytest
 
 # What needs a GPU. The torch that constraints.txt pins is built with CUDA where the index offers that.
-test-gpu: $(VENV)/test.installed
+test-gpu: $(VENV)/bench.installed
 	$(BIN)/pytest -m gpu
+	$(BIN)/pytest benchmarks/bench_cuda.py --benchmark-columns=min,median,rounds --benchmark-sort=name
 
 bench: $(VENV)/bench.installed
 	$(BIN)/pytest benchmarks --benchmark-columns=min,median,rounds --benchmark-sort=name

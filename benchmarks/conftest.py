@@ -1,5 +1,7 @@
 """Peers beside us: each group of benchmarks does the same work, and ends as one line of ratios."""
 
+import shutil
+import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -59,6 +61,15 @@ def copy_speed() -> float:
     return source.nbytes / min(times[1:])
 
 
+def gpus() -> list[str]:
+    """The names of this machine's GPUs and the version of their driver."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    query = [program, "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    return subprocess.run(query, capture_output=True, text=True).stdout.splitlines()
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     session = getattr(config, "_benchmarksession", None)
     groups = defaultdict(dict)
@@ -69,6 +80,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         return
     speed = copy_speed()
     terminalreporter.section("ratios of medians in this run")
+    for line in gpus():
+        terminalreporter.line(f"GPU: {line}")
     terminalreporter.line(f"this machine copies {speed / 1e9:.1f} GB/s on one thread")
     for group, members in groups.items():
         line = f"{group}: "
