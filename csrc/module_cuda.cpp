@@ -11,6 +11,9 @@ PYBIND11_MODULE(_cuda, module) {
   module.attr("toolkit") = PYIFCN_CUDA_TOOLKIT;
   register_assemble(module);
   register_nms(module);
+  register_nms_from_iou(module);
+  register_nms_padded(module);
+  register_soft_nms(module);
   register_propose(module);
   register_ps_roi(module);
 }

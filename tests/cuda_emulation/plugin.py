@@ -16,7 +16,9 @@ import numpy as np
 import torch
 
 DEVICE = "cpu" if "PYIFCN_CUDA_EMULATION" in os.environ else "cuda"
-OPERATORS = "assemble", "nms", "propose", "ps_roi"
+OPERATORS = (
+    *("assemble", "nms", "nms_from_iou", "nms_padded", "propose", "ps_roi", "soft_nms"),
+)
 
 if DEVICE == "cpu":
     spec = spec_from_file_location("_cuda", os.environ["PYIFCN_CUDA_EMULATION"])
