@@ -18,7 +18,5 @@ def nms_from_iou(
     _cuda.check_nms_from_iou(iou, scores, iou_threshold, keep, groups)
     order = by_falling_score(scores[None], None, execution)
     state = order.new_zeros((1, 3))
-    _cuda.suppress_from_iou(
-        iou, iou_threshold, order, state, keep[None], groups[None], execution
-    )
+    _cuda.suppress_from_iou(iou, iou_threshold, order, state, keep[None], groups[None], execution)
     return int(state[0, 2])

@@ -17,7 +17,8 @@ import torch
 
 DEVICE = "cpu" if "PYIFCN_CUDA_EMULATION" in os.environ else "cuda"
 OPERATORS = (
-    *("assemble", "nms", "nms_from_iou", "nms_padded", "propose", "ps_roi", "soft_nms"),
+    *("assemble", "propose", "ps_roi"),
+    *("nms", "nms_from_iou", "nms_padded", "soft_nms"),
 )
 
 if DEVICE == "cpu":
