@@ -60,11 +60,11 @@ def test_equals_the_reference(target, rng, dtype):
 @pytest.mark.parametrize("dtype", DTYPES[:2])
 def test_every_half_against_thresholds(target, dtype):
     values = torch.arange(65536, dtype=torch.int32).to(torch.int16).view(dtype)
-    iou = torch.full((129, 129), -torch.inf, dtype=dtype)
-    scores = torch.zeros(129)
+    iou = torch.full((513, 513), -torch.inf, dtype=dtype)
+    scores = torch.zeros(513)
     for threshold in (0.0, 0.3, -0.3, 1.0, 65519.0, 65520.0, 1e-8, -1e30):
         above = []
-        for row in values.split(128):  # each beside an element that is kept first
+        for row in values.split(512):  # each beside an element that is kept first
             iou[0, 1:] = row
             _, groups = pyifcn.nms_from_iou(iou, scores, threshold, return_groups=True)
             above.append(groups[1:] == 0)

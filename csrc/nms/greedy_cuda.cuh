@@ -2,8 +2,8 @@
 // block compares its things with each other, a row of bits for each, and then with those that are kept of the
 // tiles before, as these become known; what is kept of its own follows from the bits, and is handed on. So
 // each thing is compared with the kept ones before it alone, until one of them takes it. Memory is linear in
-// N. What limits it is arithmetic where much is kept, N^2 / 2 comparisons at most; else the way from tile to
-// tile through the second-level cache, some two microseconds.
+// N. What limits it is arithmetic where much is kept, N^2 / 2 comparisons at most; else the N / 256 ways from
+// tile to tile through the second-level cache, one after the other.
 #pragma once
 
 #include "core/cuda.cuh"
