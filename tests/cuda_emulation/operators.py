@@ -11,8 +11,8 @@ TESTS = (  # every other one in half of the processes: both halves take about as
     *("test_assemble_rois.py", "test_nms_groups.py", "test_nms_padded.py"),
     *("test_nms_from_iou.py", "test_soft_nms.py"),
 )
-# What is of the CPU alone, and what only the CPU looks at: whether windows and boxes are of images that
-# are there.
+# What calls a kernel very often, what is of the CPU alone, and what only the CPU looks at: whether
+# windows and boxes are of images that are there.
 LEFT_OUT = "gradcheck or torchvision or threads or every_target or bad_input and (outside or image)"
 # What takes long under the emulation.
 SLOW = "million or many_boxes or exponential or every_half"
