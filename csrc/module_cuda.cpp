@@ -12,6 +12,9 @@ PYBIND11_MODULE(_cuda, module) {
   register_assemble(module);
   register_mask_pixels(module);
   register_nms(module);
+  register_nms_from_iou(module);
+  register_nms_padded(module);
+  register_soft_nms(module);
   register_propose(module);
   register_ps_roi(module);
 }

@@ -3,6 +3,7 @@
 The tests that are not marked `gpu` run under the emulation as well.
 """
 
+import importlib
 import os
 import shutil
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from cuda_emulation import operators
+from test_nms import falling_order, some_scores
 
 import pyifcn
+import pyifcn._array as _array
 
 EMULATED = "PYIFCN_CUDA_EMULATION" in os.environ
 DEVICE = "cpu" if EMULATED else "cuda"
@@ -89,6 +92,37 @@ def test_boxes_of_no_image_are_nan(name, dtype):
     assert torch.equal(gradient, expected)
 
 
+@no_kernels
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("count", [2047, 2048, 2049, 3000])
+def test_boxes_come_by_falling_score(rng, count, dtype):
+    scores = some_scores(rng, count, np.float64 if dtype == torch.float64 else np.float32)
+    boxes = torch.zeros(count, 4, dtype=dtype, device=DEVICE)  # without area: all are kept
+    keep = pyifcn.nms(boxes, torch.from_numpy(scores).to(DEVICE), 0.5)
+    np.testing.assert_array_equal(keep.cpu(), falling_order(scores))
+
+
+@no_kernels
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("method", ["linear", "gaussian"])
+def test_soft_nms_gives_the_cpus_bits(rng, monkeypatch, method, dtype):
+    boxes, scores = clustered_boxes(rng, 200, dtype)
+    scores /= 70
+    scores[:9] = -scores[:9]
+    idxs = torch.from_numpy(rng.integers(-2, 3, 200)).to(DEVICE)
+    options = {"method": method, "min_score": -0.4}
+    for categories in (None, idxs):
+        got = pyifcn.soft_nms(boxes.to(DEVICE), scores.to(DEVICE), idxs=categories, **options)
+        here = None if categories is None else categories.cpu()
+        with monkeypatch.context() as patch:  # from the emulation to the CPU
+            module = importlib.import_module("pyifcn.ops.soft_nms")
+            patch.setattr(module, "compiled", _array.compiled)
+            expected = pyifcn.soft_nms(boxes, scores, idxs=here, **options)
+        assert all(
+            torch.equal(ours.cpu(), theirs) for ours, theirs in zip(got, expected, strict=True)
+        )
+
+
 @on_gpu
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("name", POOLING)
@@ -137,6 +171,77 @@ def test_nms_equals_the_cpu(rng, count, dtype):
         assert torch.equal(got.cpu(), pyifcn.nms(boxes, scores, threshold))
         got = pyifcn.batched_nms(boxes.cuda(), scores.cuda(), idxs.cuda(), threshold)
         assert torch.equal(got.cpu(), pyifcn.batched_nms(boxes, scores, idxs, threshold))
+
+
+def assert_equal_on_both(function, options, **tensors):
+    """That a function gives the same for tensors here and on the GPU; None stands for itself."""
+    there = {name: None if t is None else t.cuda() for name, t in tensors.items()}
+    answers = function(**tensors, **options), function(**there, **options)
+    for expected, got in zip(*answers, strict=True):
+        assert torch.equal(expected, got.cpu())
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 5000])
+def test_groups_equal_the_cpu(rng, count, dtype):
+    boxes, scores = clustered_boxes(rng, count, dtype)
+    idxs = torch.from_numpy(rng.integers(-3, 5, count))
+    for threshold in (-0.1, 0.0, 0.3, 0.7, 1.0):
+        options = {"iou_threshold": threshold, "return_groups": True}
+        assert_equal_on_both(pyifcn.nms, options, boxes=boxes, scores=scores)
+        assert_equal_on_both(pyifcn.batched_nms, options, boxes=boxes, scores=scores, idxs=idxs)
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("count", [0, 1, 255, 257, 2048, 2049, 5000])
+def test_nms_padded_equals_the_cpu(rng, count, dtype):
+    images = [clustered_boxes(rng, count, dtype) for _ in range(7)]
+    boxes, scores = map(torch.stack, zip(*images, strict=True))
+    idxs = torch.from_numpy(rng.integers(-3, 5, (7, count)))
+    for most in (0, 1, 100, count + 9):
+        for some, least in ((None, None), (idxs, None), (idxs, count / 9)):
+            options = {"iou_threshold": 0.4, "max_output": most, "score_threshold": least}
+            assert_equal_on_both(pyifcn.nms_padded, options, boxes=boxes, scores=scores, idxs=some)
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("count", [0, 1, 255, 257, 2049, 5000])
+def test_nms_from_iou_equals_the_cpu(rng, count, dtype):
+    _, scores = clustered_boxes(rng, count, torch.float32)
+    for power in (2, 200):  # much and little that is alike
+        iou = torch.from_numpy(rng.random((count, count), np.float32) ** power).to(dtype)
+        for threshold in (-0.1, 0.3, 0.95):
+            options = {"iou_threshold": threshold, "return_groups": True}
+            assert_equal_on_both(pyifcn.nms_from_iou, options, iou=iou, scores=scores)
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("method", ["linear", "gaussian"])
+@pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 1023, 1025, 5000])
+def test_soft_nms_equals_the_cpu(rng, count, method, dtype):
+    boxes, scores = clustered_boxes(rng, count, dtype)
+    scores = scores / (1 + count // 3)
+    idxs = torch.from_numpy(rng.integers(-3, 80, count))
+    for some in (None, idxs):
+        for least in (1e-3, 0.3):
+            options = {"method": method, "min_score": least}
+            assert_equal_on_both(pyifcn.soft_nms, options, boxes=boxes, scores=scores, idxs=some)
+
+
+@on_gpu
+@pytest.mark.parametrize("method", ["linear", "gaussian"])
+def test_soft_nms_of_many_boxes(rng, method):
+    boxes, scores = clustered_boxes(rng, 100_000, torch.float32)
+    idxs = torch.from_numpy(rng.integers(0, 30_000, 100_000))
+    for some in (None, idxs):
+        options = {"method": method}
+        assert_equal_on_both(
+            pyifcn.soft_nms, options, boxes=boxes, scores=scores / 40_000, idxs=some
+        )
 
 
 @on_gpu
@@ -190,7 +295,13 @@ def everything(maps, boxes, windows):
     square = maps[:, :9]
     answers = [pool(maps, boxes) for pool in POOLING.values()]
     answers += [pyifcn.assemble(square, windows, 7), pyifcn.assemble_dense(square, 7)]
-    return answers + [torch.autograd.grad(a, maps, a.detach())[0] for a in answers]
+    answers += [torch.autograd.grad(a, maps, a.detach())[0] for a in answers]
+    for images in (2, 1):
+        some = boxes[:, 1:].repeat(1, 40 // images).view(images, -1, 4).contiguous()
+        options = {"max_output": 20, "score_threshold": 10.0}
+        answers += pyifcn.nms_padded(some, some[..., 0], 0.3, **options)
+        answers += pyifcn.nms_padded(some, some[..., 0], 0.3, idxs=some[..., 1].long(), **options)
+    return answers
 
 
 def everything_from(rng):

@@ -1,5 +1,6 @@
 // Launching kernels. The kernels keep to grids and blocks of up to three dimensions, static shared memory,
-// __syncthreads, and full-warp ballots and shuffles, so that tests/cuda_emulation can run them on the host.
+// __syncthreads, full-warp ballots, shuffles and reductions, and blocks that wait as take_ticket says, so
+// that tests/cuda_emulation can run them on the host.
 #pragma once
 
 #ifdef PYIFCN_CUDA_EMULATION
@@ -27,6 +28,17 @@ __host__ __device__ constexpr T ceil_div(T count, T size) {
 // Lanes below this one in a ballot.
 __device__ inline unsigned lanes_below(unsigned votes, int lane) { return votes & ((1u << lane) - 1); }
 
+// The largest of a warp's values.
+__device__ inline unsigned largest_in_warp(unsigned value) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+  for (int step = kWarp / 2; step > 0; step /= 2)
+    value = ::max(value, __shfl_sync(kAllLanes, value, int(threadIdx.x) % kWarp ^ step));
+  return value;
+#else
+  return __reduce_max_sync(kAllLanes, value);
+#endif
+}
+
 // A thread's place among those of its block for which something holds, in the order of the threads.
 struct Rank {
   int before, total;
@@ -45,6 +57,27 @@ __device__ inline Rank rank_among(bool holds, int* votes) {
     rank.total += votes[i];
   }
   return rank;
+}
+
+// Blocks that wait for each other take tickets: a block may wait for lower tickets alone. Those who hold them
+// run already, in whatever order the GPU begins blocks, so that nobody waits for ever.
+using Word = unsigned long long;  // what CUDA's atomics take
+__device__ inline int64_t take_ticket(Word* next) { return int64_t(atomicAdd(next, Word(1))); }
+
+// Whoever reads the value sees all that the block wrote before. One thread calls it, after a barrier.
+__device__ inline void hand_on(Word* word, Word value) {
+  __threadfence();
+  *static_cast<volatile Word*>(word) = value;
+}
+// One thread calls it, before a barrier.
+__device__ inline Word handed_on(const Word* word) {
+  const Word value = *static_cast<const volatile Word*>(word);
+  __threadfence();
+  return value;
+}
+// Between two looks, the longer the more blocks have to come first: few then ask for the word at a time.
+__device__ inline void wait_for_blocks(int64_t blocks) {
+  __nanosleep(blocks < 32 ? 32 * unsigned(blocks) : 1024);
 }
 
 inline void check_cuda(cudaError_t status, const char* file, int line) {

@@ -1,11 +1,10 @@
-#include <cmath>
 #include <cstring>
 #include <limits>
 #include <numeric>
-#include <type_traits>
 
 #include "core/at_most.h"
 #include "core/dispatch.h"
+#include "nms/falling.h"
 #include "nms/suppressor.h"
 
 namespace pyifcn {
@@ -15,23 +14,11 @@ constexpr int64_t kListBoxes = 400;  // so few are compared all with all sooner 
 constexpr int64_t kTopBlocks = 4;    // as many are looked at one by one sooner than a level is put above them
 constexpr int kBlock = BoxBlock<float>::kSize;
 
-// An unsigned integer that rises as the score falls.
-template <class E>
-auto falling(E score) {
-  using K = std::conditional_t<sizeof(E) == 4, uint32_t, uint64_t>;
-  if (std::isnan(score)) return K(0);
-  score += E(0);  // -0 becomes 0
-  K bits;
-  std::memcpy(&bits, &score, sizeof bits);
-  constexpr K kSign = K(1) << (8 * sizeof(K) - 1);
-  return K(bits & kSign ? bits : K(~bits) & ~kSign);
-}
-
 }  // namespace
 
 template <class E>
 std::vector<uint32_t> order_by_score(const E* scores, int64_t count) {
-  using K = decltype(falling(E(0)));
+  using K = ScoreKey<E>;
   std::vector<Keyed<K>> items(static_cast<size_t>(count)), scratch(static_cast<size_t>(count));
   for (int64_t i = 0; i < count; ++i) items[size_t(i)] = {falling(scores[i]), uint32_t(i)};
   sort_by_key(items.data(), scratch.data(), count);

@@ -1,6 +1,5 @@
 #include "nms_from_iou/nms_from_iou.h"
 
-#include <cmath>
 #include <vector>
 
 #include "core/at_most.h"
@@ -9,6 +8,7 @@
 #include "core/half.h"
 #include "core/operators.h"
 #include "nms/suppressor.h"
+#include "nms_from_iou/arguments.h"
 
 namespace pyifcn {
 namespace {
@@ -27,15 +27,8 @@ auto compared(double threshold) {
   }
 }
 
-struct Arguments {
-  Array iou;
-  int64_t count;
-  double threshold;
-  int64_t *keep, *groups;
-};
-
 template <class E>
-int64_t run(const Arguments& a, const std::vector<uint32_t>& order) {
+int64_t run(const IouArguments& a, const std::vector<uint32_t>& order) {
   const auto* matrix = static_cast<const typename MatrixElement<E>::Stored*>(a.iou.data);
   const auto kernel = dispatch([]<Target T>() { return &drop_above<T, E>; });
   std::vector<uint64_t> alive(size_t(a.count + 63) / 64, ~uint64_t(0));
@@ -65,34 +58,20 @@ std::vector<uint32_t> order_of(const Array& scores) {
 // float32 or float64.
 int64_t bind_nms_from_iou(py::handle iou, py::handle scores, double threshold, py::handle keep,
                           py::handle groups, int) {
-  const Array matrix = as_array(iou, "iou"), s = as_array(scores, "scores");
-  matrix.check_rank(2);
-  s.check_rank(1);
-  const int64_t count = matrix.shape[0];
-  require(matrix.shape[1] == count, "iou has shape (", count, ", ", matrix.shape[1], "), expected (N, N)");
-  require(s.shape[0] == count, "scores has ", s.shape[0], " elements, expected one for each of the ", count,
-          " rows of iou");
-  require(count <= 1 << 30, "iou has ", count, " rows, expected at most ", 1 << 30);
-  require(!std::isnan(threshold), "iou_threshold is NaN");
-  if (s.dtype != Dtype::float64) s.check(Dtype::float32, 1);
-  const Arguments a{matrix, count, threshold, as_array(keep, "keep").view<int64_t, 1>().data,
-                    as_array(groups, "groups").view<int64_t, 1>().data};
-  const auto work = [&]() -> int64_t (*)(const Arguments&, const std::vector<uint32_t>&) {
-    switch (matrix.dtype) {
+  const IouArguments a = check_nms_from_iou(iou, scores, threshold, keep, groups);
+  const auto work = [&]() -> int64_t (*)(const IouArguments&, const std::vector<uint32_t>&) {
+    switch (a.iou.dtype) {
       case Dtype::float16:
         return &run<Float16Bits>;
       case Dtype::bfloat16:
         return &run<Bfloat16Bits>;
       case Dtype::float32:
         return &run<float>;
-      case Dtype::float64:
-        return &run<double>;
       default:
-        throw type_error(
-            sentence("iou is ", name_of(matrix.dtype), ", expected float16, bfloat16, float32 or float64"));
+        return &run<double>;
     }
   }();
-  return without_gil([&] { return work(a, order_of(s)); });
+  return without_gil([&] { return work(a, order_of(a.scores)); });
 }
 
 }  // namespace

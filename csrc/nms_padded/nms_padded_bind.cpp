@@ -1,4 +1,3 @@
-#include <cmath>
 #include <limits>
 #include <optional>
 #include <vector>
@@ -6,24 +5,14 @@
 #include "core/bind.h"
 #include "core/operators.h"
 #include "core/parallel.h"
-#include "nms/arguments.h"
 #include "nms/categories.h"
 #include "nms/suppressor.h"
+#include "nms_padded/arguments.h"
 
 namespace pyifcn {
 namespace {
 
 constexpr int64_t kGrain = 1 << 12;  // boxes that are worth a thread
-
-struct Arguments {
-  Array boxes, scores;
-  const int64_t* idxs;  // or null
-  int64_t images, count;
-  double threshold;
-  std::optional<double> least;  // scores must be more
-  View<int64_t, 2> indices;
-  int64_t* counts;
-};
 
 // The boxes that take part, by falling score.
 template <class E>
@@ -65,7 +54,7 @@ std::vector<uint8_t> suppress(const E* boxes, const int64_t* idxs, const std::ve
 // One image. Only better boxes decide whether a box is kept, so that the best of them are suppressed by
 // themselves, and twice as many if too few of these are kept.
 template <class E>
-void run(const Arguments& a, int64_t image) {
+void run(const PaddedArguments& a, int64_t image) {
   const auto* boxes = static_cast<const E*>(a.boxes.data) + 4 * image * a.count;
   const auto* scores = static_cast<const E*>(a.scores.data) + image * a.count;
   const int64_t* idxs = a.idxs ? a.idxs + image * a.count : nullptr;
@@ -85,48 +74,12 @@ void run(const Arguments& a, int64_t image) {
   a.counts[image] = count;
 }
 
-Arguments check(py::handle boxes, py::handle scores, py::handle idxs, double threshold,
-                const std::optional<double>& least, py::handle indices, py::handle counts) {
-  const Array b = as_array(boxes, "boxes"), s = as_array(scores, "scores");
-  if (b.dtype != Dtype::float32 && b.dtype != Dtype::float64)
-    throw type_error(
-        sentence("boxes is ", name_of(b.dtype), ", expected float16, bfloat16, float32 or float64"));
-  b.check_rank(3);
-  s.check(b.dtype, 2);
-  const int64_t images = b.shape[0], count = b.shape[1];
-  require(b.shape[2] == 4, "boxes has shape (", images, ", ", count, ", ", b.shape[2],
-          "), expected (B, N, 4): x1, y1, x2, y2");
-  const auto check_shape = [&](const char* name, int64_t rows, int64_t columns) {
-    require(rows == images && columns == count, name, " has shape (", rows, ", ", columns, "), expected (",
-            images, ", ", count, ") like boxes");
-  };
-  check_shape("scores", s.shape[0], s.shape[1]);
-  require(count <= 1 << 30, "boxes has ", count, " rows for an image, expected at most ", 1 << 30);
-  require(!std::isnan(threshold), "iou_threshold is NaN");
-  require(!least || !std::isnan(*least), "score_threshold is NaN");
-  const int64_t* categories = nullptr;
-  if (!idxs.is_none()) {
-    const auto view = as_array(idxs, "idxs").view<const int64_t, 2>();
-    check_shape("idxs", view.shape[0], view.shape[1]);
-    categories = view.data;
-  }
-  return {b,
-          s,
-          categories,
-          images,
-          count,
-          threshold,
-          least,
-          as_array(indices, "indices").view<int64_t, 2>(),
-          as_array(counts, "counts").view<int64_t, 1>().data};
-}
-
 // Fills in `indices` (B, max_output) and `counts` (B,). `idxs` and `score_threshold` may be None.
 void bind_nms_padded(py::handle boxes, py::handle scores, py::handle idxs, double threshold,
                      const py::object& score_threshold, py::handle indices, py::handle counts, int threads) {
   std::optional<double> least;
   if (!score_threshold.is_none()) least = score_threshold.cast<double>();
-  const Arguments a = check(boxes, scores, idxs, threshold, least, indices, counts);
+  const PaddedArguments a = check_nms_padded(boxes, scores, idxs, threshold, least, indices, counts);
   const auto work = a.boxes.dtype == Dtype::float32 ? &run<float> : &run<double>;
   without_gil([&] {
     parallel_for(a.images, kGrain / (a.count + 1), threads, [&](int64_t begin, int64_t end) {

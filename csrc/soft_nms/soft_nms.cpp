@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/at_most.h"
 #include "core/dispatch.h"
 
 namespace pyifcn {
@@ -19,10 +18,11 @@ constexpr int64_t kFew = 4 * kBlock;
 template <class E>
 SoftSuppressor<E>::SoftSuppressor(const SoftNmsRule& rule)
     : job_{}, kernel_(dispatch([]<Target T>() { return &soft_nms<T, E>; })) {
-  job_.gaussian = rule.gaussian;
-  job_.threshold = -at_most<E>(-rule.iou_threshold);
-  job_.sigma = std::max(E(rule.sigma), std::numeric_limits<E>::min());
-  job_.min_score = -at_most<E>(-rule.min_score);
+  const SoftNmsRuleIn<E> rounded(rule);
+  job_.gaussian = rounded.gaussian;
+  job_.threshold = rounded.threshold;
+  job_.sigma = rounded.sigma;
+  job_.min_score = rounded.min_score;
 }
 
 template <class E>

@@ -5,9 +5,9 @@
 #include "core/bind.h"
 #include "core/operators.h"
 #include "core/parallel.h"
-#include "nms/arguments.h"
 #include "nms/categories.h"
 #include "nms/suppressor.h"
+#include "soft_nms/arguments.h"
 #include "soft_nms/soft_suppressor.h"
 
 namespace pyifcn {
@@ -60,19 +60,12 @@ int64_t run(const SoftNmsRule& rule, const NmsArguments& a, const int64_t* idxs,
 int64_t bind_soft_nms(py::handle boxes, py::handle scores, py::handle idxs, double iou_threshold,
                       double sigma, double min_score, const std::string& method, py::handle keep,
                       py::handle kept_scores, int threads) {
-  const NmsArguments a = check_nms(boxes, scores, iou_threshold, keep);
-  const int64_t* categories = idxs.is_none() ? nullptr : check_idxs(idxs, a.count).data;
-  require(method == "linear" || method == "gaussian", "method is '", method,
-          "', expected 'linear' or 'gaussian'");
-  require(sigma > 0, "sigma is ", sigma, ", expected more than 0");
-  require(!std::isnan(min_score), "min_score is NaN");
-  const SoftNmsRule rule{method == "gaussian", iou_threshold, sigma, min_score};
-  const Array out = as_array(kept_scores, "kept_scores");
-  out.check(a.boxes.dtype, 1);
+  const SoftNmsArguments a =
+      check_soft_nms(boxes, scores, idxs, iou_threshold, sigma, min_score, method, keep, kept_scores);
   return without_gil([&] {
-    if (a.boxes.dtype == Dtype::float32)
-      return run(rule, a, categories, static_cast<float*>(out.data), threads);
-    return run(rule, a, categories, static_cast<double*>(out.data), threads);
+    if (a.nms.boxes.dtype == Dtype::float32)
+      return run(a.rule, a.nms, a.idxs, static_cast<float*>(a.kept_scores), threads);
+    return run(a.rule, a.nms, a.idxs, static_cast<double*>(a.kept_scores), threads);
   });
 }
 

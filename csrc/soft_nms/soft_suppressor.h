@@ -5,14 +5,10 @@
 #include <vector>
 
 #include "nms/curve.h"
+#include "soft_nms/rule.h"
 #include "soft_nms/soft_nms.h"
 
 namespace pyifcn {
-
-struct SoftNmsRule {
-  bool gaussian;  // else linear
-  double iou_threshold, sigma, min_score;
-};
 
 // Suppresses again and again by one rule, on one thread.
 template <class E>

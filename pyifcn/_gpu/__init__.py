@@ -25,14 +25,18 @@ from pyifcn._gpu.masks import (
     masks_slice,
     masks_take,
 )
-from pyifcn._gpu.nms import batched_nms, nms
+from pyifcn._gpu.nms import batched_nms, batched_nms_groups, nms, nms_groups
+from pyifcn._gpu.nms_from_iou import nms_from_iou
+from pyifcn._gpu.nms_padded import nms_padded
 from pyifcn._gpu.propose import propose, propose_logits
+from pyifcn._gpu.soft_nms import soft_nms
 
 __all__ = [
     "assemble",
     "assemble_backward",
     "assemble_dense",
     "batched_nms",
+    "batched_nms_groups",
     "masks_area",
     "masks_cat",
     "masks_from_dense",
@@ -41,10 +45,14 @@ __all__ = [
     "masks_take",
     "masks_to_dense",
     "nms",
+    "nms_from_iou",
+    "nms_groups",
+    "nms_padded",
     "propose",
     "propose_logits",
     "ps_roi",
     "ps_roi_backward",
+    "soft_nms",
 ]
 
 

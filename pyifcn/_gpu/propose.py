@@ -38,15 +38,15 @@ def propose(
     objectness = torch.cat([level.flatten(1).double() for level in logits], 1)
     gone |= objectness.isnan()
     keep = windows.new_zeros((images, most))
-    order = by_falling_score(objectness)
-    counts = suppress(all_boxes, order, None, iou_threshold, gone, keep, execution)
+    order = by_falling_score(objectness, gone, execution)
+    counts = suppress(all_boxes, None, iou_threshold, order, gone, keep, None, execution)
     windows.copy_(torch.cat([_centres(i, level) for i, level in enumerate(maps)])[keep])
     scores.copy_(objectness.gather(1, keep).sigmoid())
     torch.gather(all_boxes, 1, keep[..., None].expand(-1, -1, 4), out=boxes)
     for image, (height, width) in enumerate(image_sizes.tolist()):
         boxes[image, :, 0::2].clamp_(0, width)
         boxes[image, :, 1::2].clamp_(0, height)
-    return counts.clamp(max=most).tolist()
+    return counts.tolist()
 
 
 def propose_logits(

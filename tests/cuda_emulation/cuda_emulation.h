@@ -83,7 +83,7 @@ inline std::vector<void*> racers;
 inline Thread **next_turn, **last_turn;  // in the order in which threads run until they wait
 inline std::vector<std::unique_ptr<Fibre>> fibres;
 inline Fibre* idle = nullptr;
-inline std::vector<uint64_t> lane_values;  // of each thread, for ballots and shuffles
+inline std::vector<uint64_t> lane_values[2];  // of each thread, for ballots and shuffles, in turns
 
 // ThreadSanitizer takes each thread for a fiber of its own, and sees no order among them but that of
 // barriers: what one does before a barrier comes before what others do after it.
@@ -266,22 +266,22 @@ void run(void (*kernel)(Params...), dim3 grid, unsigned block_threads, Params...
   block_shape = dim3(block_threads);
   while (racers.size() < block_threads) racers.push_back(new_racer());
   threads.resize(block_threads);
-  lane_values.resize(block_threads);
+  for (std::vector<uint64_t>& values : lane_values) values.resize(block_threads);
   std::vector<uint64_t> blocks(size_t(grid.x) * grid.y);
   std::iota(blocks.begin(), blocks.end(), uint64_t(0));
   arrange(blocks);
   for (uint64_t block : blocks) run_block(dim3(unsigned(block % grid.x), unsigned(block / grid.x), 0));
 }
 
-// Each lane of the warp gives a value; `read` then sees all of them.
+// Each lane of the warp gives a value; `read` then sees all of them. The values of the turn before may be
+// read meanwhile.
 template <class Read>
 auto among_lanes(uint64_t value, Read read) {
   const unsigned thread = self->thread.x;
-  lane_values[thread] = value;
+  std::vector<uint64_t>& values = lane_values[self->warp_barriers % 2];
+  values[thread] = value;
   wait(State::at_warp_barrier);
-  const auto answer = read(&lane_values[thread / kWarpSize * kWarpSize]);
-  wait(State::at_warp_barrier);
-  return answer;
+  return read(&values[thread / kWarpSize * kWarpSize]);
 }
 
 }  // namespace cuda_emulation
@@ -311,6 +311,20 @@ T __shfl_sync(unsigned, T value, int lane) {
   __builtin_memcpy(&value, &bits, sizeof(T));
   return value;
 }
+
+inline unsigned __reduce_max_sync(unsigned, unsigned value) {
+  return cuda_emulation::among_lanes(value, [](const uint64_t* lanes) {
+    return unsigned(*std::max_element(lanes, lanes + cuda_emulation::kWarpSize));
+  });
+}
+
+// Blocks run one after another: what another block has not handed on yet, it never will.
+inline void __nanosleep(unsigned) {
+  std::fprintf(stderr, "cuda_emulation: block %u waits for one that has not begun\n",
+               cuda_emulation::self->block.x);
+  std::abort();
+}
+inline void __threadfence() {}
 
 inline void __syncwarp() { cuda_emulation::wait(cuda_emulation::State::at_warp_barrier); }
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }

@@ -37,6 +37,32 @@ __global__ void sound_atomics(int* out) {
   if (threadIdx.x > 0) out[me()] = total;
 }
 
+// Each block adds to what the block with the ticket before it hands on.
+__device__ int64_t begin_after_others(Word* state, int64_t others) {
+  __shared__ int64_t ticket;
+  if (threadIdx.x == 0) {
+    ticket = take_ticket(state);
+    while (handed_on(state + 1) < Word(ticket + others)) wait_for_blocks(1);
+  }
+  __syncthreads();
+  return ticket;
+}
+
+__global__ void sound_tickets(int* out) {
+  __shared__ int largest;
+  Word* const state = reinterpret_cast<Word*>(out + 2 * kThreads);
+  const int64_t ticket = begin_after_others(state, 0);
+  if (threadIdx.x == 0) largest = ticket ? out[(ticket - 1) * kWarp] : 0;
+  __syncthreads();
+  if (threadIdx.x < kWarp) out[ticket * kWarp + threadIdx.x] = ::max(largest, 10 + int(ticket));
+  __syncthreads();
+  if (threadIdx.x == 0) hand_on(state + 1, Word(ticket + 1));
+}
+
+__global__ void waits_for_a_block_that_has_not_begun(int* out) {
+  begin_after_others(reinterpret_cast<Word*>(out), 1);
+}
+
 __global__ void writes_beyond_the_end(int* out) { out[me() + 1] = 1; }
 
 [[gnu::noinline]] __device__ int element(const int* values, int i) { return values[i]; }
@@ -114,6 +140,8 @@ struct Kernel {
 constexpr Kernel kKernels[] = {
     KERNEL(sound),
     KERNEL(sound_atomics),
+    KERNEL(sound_tickets),
+    KERNEL(waits_for_a_block_that_has_not_begun),
     KERNEL(writes_beyond_the_end),
     KERNEL(reads_beyond_shared_memory),
     KERNEL(overflows),
