@@ -12,6 +12,7 @@ PYBIND11_MODULE(_cuda, module) {
   register_assemble(module);
   register_mask_pixels(module);
   register_nms(module);
+  register_paste(module);
   register_propose(module);
   register_ps_roi(module);
 }

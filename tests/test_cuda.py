@@ -163,6 +163,40 @@ def test_propose_equals_the_cpu(rng, dtype):
         assert ours.masks == theirs.masks
 
 
+def soft_masks_and_boxes(rng, count, dtype):
+    """Masks with values of all kinds, and boxes of all sizes, some of them odd."""
+    masks = rng.normal(0.5, 0.7, (count, 14, 19))
+    masks[::5] = masks[::5].clip(0, 1)
+    masks[1::5, 3:9, 5], masks[2::5, 3:9, 5], masks[3::5, 3:9, 5] = np.nan, np.inf, -np.inf
+    sides = np.exp(rng.uniform(-1, 6, (count, 2)))
+    corners = rng.uniform(-60, 200, (count, 2))
+    boxes = np.concatenate([corners, corners + sides], 1)
+    boxes[::4] = boxes[::4].round()
+    boxes[:4] = [[-1e9, -1e9, 1e9, 1e9], [9, 9, 2, 2], [0, np.nan, 5, 5], [3, 3, 3, np.inf]]
+    return torch.from_numpy(masks).to(dtype), torch.from_numpy(boxes)
+
+
+@no_kernels
+@pytest.mark.parametrize("convention", ["torchvision", "detectron2"])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_pasting_equals_the_cpu(rng, convention, dtype):
+    size, threads = (90, 131), 1
+    masks, boxes = soft_masks_and_boxes(rng, 20, dtype)
+    wide = masks.double() if dtype == torch.float64 else masks.float()
+    for places in (boxes, boxes.float()):
+        for threshold in (None, 0.0, 1e-40, 0.5):
+            options = {"threshold": threshold, "convention": convention}
+            expected = torch.zeros(20, *size, dtype=torch.uint8)
+            arguments = wide, places, threshold, convention, expected, threads
+            pyifcn._runtime.cpu.paste_dense(*arguments)
+            here = masks.to(DEVICE), places.to(DEVICE)
+            got = pyifcn.paste_masks(*here, size, out="uint8", **options)
+            assert torch.equal(got.cpu(), expected)
+            if threshold is not None:
+                packed = pyifcn.paste_masks(*here, size, **options)
+                assert packed == pyifcn.Masks.from_dense(expected)
+
+
 @on_gpu
 @pytest.mark.parametrize("name", operators.TESTS)
 def test_operators(name):
@@ -190,7 +224,12 @@ def everything(maps, boxes, windows):
     square = maps[:, :9]
     answers = [pool(maps, boxes) for pool in POOLING.values()]
     answers += [pyifcn.assemble(square, windows, 7), pyifcn.assemble_dense(square, 7)]
-    return answers + [torch.autograd.grad(a, maps, a.detach())[0] for a in answers]
+    soft, corners = maps[0, :, :9, :9].sigmoid(), boxes[: maps.shape[1], 1:]
+    pasted = [
+        pyifcn.paste_masks(soft, corners, (61, 67), out="bool"),
+        pyifcn.paste_masks(soft, corners, (61, 67), out="uint8", threshold=None),
+    ]
+    return pasted + answers + [torch.autograd.grad(a, maps, a.detach())[0] for a in answers]
 
 
 def everything_from(rng):

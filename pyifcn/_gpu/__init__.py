@@ -15,6 +15,7 @@ from pyifcn._cuda import (
     assemble_dense,
     masks_area,
     masks_to_dense,
+    paste_dense,
     ps_roi,
     ps_roi_backward,
 )
@@ -26,6 +27,7 @@ from pyifcn._gpu.masks import (
     masks_take,
 )
 from pyifcn._gpu.nms import batched_nms, nms
+from pyifcn._gpu.paste import paste_masks
 from pyifcn._gpu.propose import propose, propose_logits
 
 __all__ = [
@@ -41,6 +43,8 @@ __all__ = [
     "masks_take",
     "masks_to_dense",
     "nms",
+    "paste_dense",
+    "paste_masks",
     "propose",
     "propose_logits",
     "ps_roi",
