@@ -14,5 +14,6 @@ PYBIND11_MODULE(_cuda, module) {
   register_nms(module);
   register_paste(module);
   register_propose(module);
+  register_render(module);
   register_ps_roi(module);
 }

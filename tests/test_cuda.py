@@ -3,6 +3,7 @@
 The tests that are not marked `gpu` run under the emulation as well.
 """
 
+import dataclasses
 import os
 import shutil
 
@@ -161,6 +162,44 @@ def test_propose_equals_the_cpu(rng, dtype):
             assert torch.equal(getattr(ours, name), getattr(theirs, name).cpu())
         torch.testing.assert_close(ours.scores, theirs.scores.cpu(), rtol=1e-6, atol=0)
         assert ours.masks == theirs.masks
+
+
+@no_kernels
+def test_proposals_and_their_masks_stay_on_the_device(rng):
+    sides = [(9, 12), (15, 20)]
+    maps = [torch.from_numpy(rng.standard_normal((2, 9, h, w))).to(DEVICE) for h, w in sides]
+    logits = [maps[0][:, 0].half(), maps[1][:, 1].bfloat16()]  # the types may differ
+    arguments = {"strides": [8, 5], "image_size": [(75, 96), (70, 90)], "size": 7}
+    found = pyifcn.propose(maps, logits, mask_threshold=1.5, **arguments)[1]
+    assert len(found) > 10
+    rendered = found.masks
+    assert rendered.device == rendered.words.device == maps[0].device
+    everywhere = {
+        name: getattr(found, name).cpu().numpy()
+        for name in ("scores", "boxes", "logits", "windows")
+    }
+    indices = [[5, 0, -1], torch.tensor([5, 0, -1], device=DEVICE), torch.tensor([2]), 3, []]
+    indices += [found.scores > 0.6, (found.scores > 0.6).cpu().numpy(), slice(1, None, 3)]
+    for index in indices:
+        here = index.cpu().numpy() if isinstance(index, torch.Tensor) else index
+        some = found[index]
+        for name, values in everywhere.items():
+            expected = values[here].reshape(-1, *values.shape[1:])
+            np.testing.assert_array_equal(getattr(some, name).cpu().numpy(), expected)
+        again = dataclasses.replace(some)  # not yet rendered
+        assert again.masks.device == maps[0].device
+        assert some.masks == again.masks
+    for index in (len(found), [-len(found) - 1], torch.tensor([len(found)], device=DEVICE)):
+        with pytest.raises(IndexError):
+            found[index]
+
+
+@no_kernels
+def test_too_many_levels_are_refused():
+    maps = [torch.ones(1, 1, 2, 2, device=DEVICE)] * 65
+    arguments = {"strides": [8] * 65, "image_size": (16, 16), "size": 1}
+    with pytest.raises(ValueError, match="score_maps has 65 levels, expected at most 64 on a GPU"):
+        pyifcn.propose(maps, [m[:, 0] for m in maps], **arguments)
 
 
 def soft_masks_and_boxes(rng, count, dtype):

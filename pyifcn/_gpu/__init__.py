@@ -16,6 +16,7 @@ from pyifcn._cuda import (
     masks_area,
     masks_to_dense,
     paste_dense,
+    propose_logits,
     ps_roi,
     ps_roi_backward,
 )
@@ -28,7 +29,7 @@ from pyifcn._gpu.masks import (
 )
 from pyifcn._gpu.nms import batched_nms, nms
 from pyifcn._gpu.paste import paste_masks
-from pyifcn._gpu.propose import propose, propose_logits
+from pyifcn._gpu.propose import propose, render
 
 __all__ = [
     "assemble",
@@ -49,6 +50,7 @@ __all__ = [
     "propose_logits",
     "ps_roi",
     "ps_roi_backward",
+    "render",
 ]
 
 
