@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 import pyifcn
+from pyifcn._array import as_numpy
 
 if TYPE_CHECKING:
     from pyifcn.masks import Masks
@@ -474,7 +475,7 @@ def _find(
         masks, scores = model.segment(
             image, max_proposals=max_proposals, score_threshold=score_threshold
         )
-    return masks.numpy(), scores.cpu().numpy()
+    return masks.numpy(), as_numpy(scores, "scores")
 
 
 def _matcher(condition: str) -> Callable[[dict[str, Any]], bool]:
