@@ -15,6 +15,8 @@ PYBIND11_MODULE(_cuda, module) {
   register_nms_from_iou(module);
   register_nms_padded(module);
   register_soft_nms(module);
+  register_paste(module);
   register_propose(module);
+  register_render(module);
   register_ps_roi(module);
 }

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 import pyifcn
+from pyifcn._array import as_numpy
 
 if TYPE_CHECKING:
     from pyifcn.masks import Masks
@@ -466,11 +467,15 @@ def _find(
     all_proposals: bool,
 ) -> tuple[Masks, npt.NDArray[np.float32]]:
     """Masks and scores, best first."""
-    if not all_proposals:
-        return model.segment(image, max_proposals=max_proposals, score_threshold=score_threshold)
-    found = cast("Proposals[Any]", model.propose(image, max_proposals=max_proposals))
-    good = np.flatnonzero(np.asarray(found.scores) >= (score_threshold or 0))
-    return found.masks[good], np.asarray(found.scores)[good]
+    if all_proposals:
+        found = cast("Proposals[Any]", model.propose(image, max_proposals=max_proposals))
+        found = found[found.scores >= (score_threshold or 0)]
+        masks, scores = found.masks, found.scores
+    else:
+        masks, scores = model.segment(
+            image, max_proposals=max_proposals, score_threshold=score_threshold
+        )
+    return masks.numpy(), as_numpy(scores, "scores")
 
 
 def _matcher(condition: str) -> Callable[[dict[str, Any]], bool]:

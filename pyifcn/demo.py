@@ -43,7 +43,8 @@ def run(
     with _timed(stages, "proposals"):
         proposals = model.search(*levels, sample.masks.size)
     with _timed(stages, "instances"):
-        masks, scores = model.select(proposals)
+        found, their_scores = model.select(proposals)
+        masks, scores = found.numpy(), their_scores.numpy()
     with _timed(stages, "pictures"):
         _write_image(folder / "input.png", sample.image)
         _write_image(folder / "overlay.png", overlay(sample.image, masks))

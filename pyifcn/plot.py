@@ -87,6 +87,7 @@ def overlay(
     height, width = image.shape[:2]
     if masks.size != (height, width):
         raise ValueError(f"masks are of size {masks.size}, the image of {(height, width)}")
+    masks = masks.numpy()
     if scale is None:
         scale = int(np.clip(round(1000 / max(width, 1)), 1, 4))
     canvas = np.asarray(

@@ -3,6 +3,7 @@
 The tests that are not marked `gpu` run under the emulation as well.
 """
 
+import dataclasses
 import importlib
 import os
 import shutil
@@ -268,6 +269,78 @@ def test_propose_equals_the_cpu(rng, dtype):
         assert ours.masks == theirs.masks
 
 
+@no_kernels
+def test_proposals_and_their_masks_stay_on_the_device(rng):
+    sides = [(9, 12), (15, 20)]
+    maps = [torch.from_numpy(rng.standard_normal((2, 9, h, w))).to(DEVICE) for h, w in sides]
+    logits = [maps[0][:, 0].half(), maps[1][:, 1].bfloat16()]  # the types may differ
+    arguments = {"strides": [8, 5], "image_size": [(75, 96), (70, 90)], "size": 7}
+    found = pyifcn.propose(maps, logits, mask_threshold=1.5, **arguments)[1]
+    assert len(found) > 10
+    rendered = found.masks
+    assert rendered.device == rendered.words.device == maps[0].device
+    everywhere = {
+        name: getattr(found, name).cpu().numpy()
+        for name in ("scores", "boxes", "logits", "windows")
+    }
+    indices = [[5, 0, -1], torch.tensor([5, 0, -1], device=DEVICE), torch.tensor([2]), 3, []]
+    indices += [found.scores > 0.6, (found.scores > 0.6).cpu().numpy(), slice(1, None, 3)]
+    for index in indices:
+        here = index.cpu().numpy() if isinstance(index, torch.Tensor) else index
+        some = found[index]
+        for name, values in everywhere.items():
+            expected = values[here].reshape(-1, *values.shape[1:])
+            np.testing.assert_array_equal(getattr(some, name).cpu().numpy(), expected)
+        again = dataclasses.replace(some)  # not yet rendered
+        assert again.masks.device == maps[0].device
+        assert some.masks == again.masks
+    for index in (len(found), [-len(found) - 1], torch.tensor([len(found)], device=DEVICE)):
+        with pytest.raises(IndexError):
+            found[index]
+
+
+@no_kernels
+def test_too_many_levels_are_refused():
+    maps = [torch.ones(1, 1, 2, 2, device=DEVICE)] * 65
+    arguments = {"strides": [8] * 65, "image_size": (16, 16), "size": 1}
+    with pytest.raises(ValueError, match="score_maps has 65 levels, expected at most 64 on a GPU"):
+        pyifcn.propose(maps, [m[:, 0] for m in maps], **arguments)
+
+
+def soft_masks_and_boxes(rng, count, dtype):
+    """Masks with values of all kinds, and boxes of all sizes, some of them odd."""
+    masks = rng.normal(0.5, 0.7, (count, 14, 19))
+    masks[::5] = masks[::5].clip(0, 1)
+    masks[1::5, 3:9, 5], masks[2::5, 3:9, 5], masks[3::5, 3:9, 5] = np.nan, np.inf, -np.inf
+    sides = np.exp(rng.uniform(-1, 6, (count, 2)))
+    corners = rng.uniform(-60, 200, (count, 2))
+    boxes = np.concatenate([corners, corners + sides], 1)
+    boxes[::4] = boxes[::4].round()
+    boxes[:4] = [[-1e9, -1e9, 1e9, 1e9], [9, 9, 2, 2], [0, np.nan, 5, 5], [3, 3, 3, np.inf]]
+    return torch.from_numpy(masks).to(dtype), torch.from_numpy(boxes)
+
+
+@no_kernels
+@pytest.mark.parametrize("convention", ["torchvision", "detectron2"])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_pasting_equals_the_cpu(rng, convention, dtype):
+    size, threads = (90, 131), 1
+    masks, boxes = soft_masks_and_boxes(rng, 20, dtype)
+    wide = masks.double() if dtype == torch.float64 else masks.float()
+    for places in (boxes, boxes.float()):
+        for threshold in (None, 0.0, 1e-40, 0.5):
+            options = {"threshold": threshold, "convention": convention}
+            expected = torch.zeros(20, *size, dtype=torch.uint8)
+            arguments = wide, places, threshold, convention, expected, threads
+            pyifcn._runtime.cpu.paste_dense(*arguments)
+            here = masks.to(DEVICE), places.to(DEVICE)
+            got = pyifcn.paste_masks(*here, size, out="uint8", **options)
+            assert torch.equal(got.cpu(), expected)
+            if threshold is not None:
+                packed = pyifcn.paste_masks(*here, size, **options)
+                assert packed == pyifcn.Masks.from_dense(expected)
+
+
 @on_gpu
 @pytest.mark.parametrize("name", operators.TESTS)
 def test_operators(name):
@@ -301,6 +374,9 @@ def everything(maps, boxes, windows):
         options = {"max_output": 20, "score_threshold": 10.0}
         answers += pyifcn.nms_padded(some, some[..., 0], 0.3, **options)
         answers += pyifcn.nms_padded(some, some[..., 0], 0.3, idxs=some[..., 1].long(), **options)
+    soft, corners = maps[0, :, :9, :9].sigmoid(), boxes[: maps.shape[1], 1:]
+    answers.append(pyifcn.paste_masks(soft, corners, (61, 67), out="bool"))
+    answers.append(pyifcn.paste_masks(soft, corners, (61, 67), out="uint8", threshold=None))
     return answers
 
 

@@ -21,6 +21,7 @@ void register_mask_overlap(pybind11::module_& module);
 void register_rle(pybind11::module_& module);
 void register_polygons(pybind11::module_& module);
 void register_propose(pybind11::module_& module);
+void register_render(pybind11::module_& module);
 void register_ps_roi(pybind11::module_& module);
 void register_mask_voting(pybind11::module_& module);
 void register_vote(pybind11::module_& module);

@@ -3,53 +3,46 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "core/at_most.h"
 #include "core/bind.h"
 #include "core/dispatch.h"
 #include "core/operators.h"
 #include "core/parallel.h"
 #include "masks/packed.h"
-#include "paste/sampling.h"
+#include "paste/arguments.h"
 
 namespace pyifcn {
 namespace {
 
-constexpr int64_t kMostCells = 1 << 24;  // a side: whole numbers of a float
-constexpr int64_t kGrain = 1 << 8;       // rows of pixels that are worth a thread
+constexpr int64_t kGrain = 1 << 8;  // rows of pixels that are worth a thread
 
 struct Image {
   int64_t height, width;
 };
 
-void check(const Array& masks, const Array& boxes) {
-  for (const Array* array : {&masks, &boxes})
-    if (array->dtype != Dtype::float32 && array->dtype != Dtype::float64)
-      throw type_error(sentence(array->name, " is ", name_of(array->dtype),
-                                ", expected float16, bfloat16, float32 or float64"));
-  masks.check_rank(3);
-  boxes.check_rank(2);
-  const int64_t count = masks.shape[0];
-  require(boxes.shape[0] == count && boxes.shape[1] == 4, "boxes has shape (", boxes.shape[0], ", ",
-          boxes.shape[1], "), expected (", count, ", 4): one x1, y1, x2, y2 for each mask");
-  for (int axis : {1, 2})
-    require(count == 0 || (1 <= masks.shape[axis] && masks.shape[axis] <= kMostCells), "masks has a side of ",
-            masks.shape[axis], ", expected 1 to ", kMostCells);
-}
-
-// The largest number that is not above the threshold, or that is below where equal values count as set.
+// Pixel begin + i lies between cells[i] and the next one, whose weight is weights[i].
 template <class E>
-E threshold_of(double threshold, PasteConvention convention) {
-  require(threshold >= 0, "threshold is ", threshold, ", expected at least 0");
-  const E above = at_most<E>(threshold);
-  if (convention == PasteConvention::torchvision || double(above) < threshold) return above;
-  return std::nextafter(above, -std::numeric_limits<E>::infinity());
-}
+struct Sampling {
+  int64_t begin = 0;
+  std::vector<int32_t> cells;
+  std::vector<E> weights;
+
+  int64_t count() const { return int64_t(cells.size()); }
+
+  void read(const PasteAxis<E>& axis) {
+    begin = axis.begin;
+    cells.resize(size_t(axis.end - axis.begin));
+    weights.resize(cells.size());
+    for (int32_t pixel = axis.begin; pixel < axis.end; ++pixel) {
+      const PasteTap<E> tap = axis.tap(pixel);
+      cells[size_t(pixel - axis.begin)] = tap.cell;
+      weights[size_t(pixel - axis.begin)] = tap.weight;
+    }
+  }
+};
 
 // The masks and boxes of a call; makes one mask's job after the other. E is the type of the masks.
 template <class E>
@@ -59,7 +52,7 @@ public:
       : masks_(masks.view<const E, 3>()),
         boxes_(boxes),
         image_(image),
-        above_(threshold_of<E>(threshold, convention)),
+        above_(paste_threshold<E>(threshold, convention)),
         convention_(convention) {}
 
   int64_t count() const { return masks_.shape[0]; }
@@ -105,10 +98,10 @@ private:
 
   template <class B>
   void sample(const B* box, Job& job) const {
-    const auto axis =
-        convention_ == PasteConvention::torchvision ? &sample_torchvision<B, E> : &sample_detectron2<B, E>;
-    axis(box[0], box[2], masks_.shape[2], image_.width, job.of_columns);
-    axis(box[1], box[3], masks_.shape[1], image_.height, job.of_rows);
+    constexpr bool wide = sizeof(B) == 8;
+    const PasteSides across{box[0], box[2], wide}, down{box[1], box[3], wide};
+    job.of_columns.read(PasteAxis<E>(convention_, across, masks_.shape[2], image_.width));
+    job.of_rows.read(PasteAxis<E>(convention_, down, masks_.shape[1], image_.height));
   }
 
   static void find_spans(Job& job) {
@@ -155,7 +148,7 @@ void by_type(const Array& masks, Body body) {
 py::tuple bind_paste_masks(py::handle masks, py::handle boxes, int64_t height, int64_t width,
                            double threshold, const std::string& convention, int threads) {
   const Array soft = as_array(masks, "masks"), places = as_array(boxes, "boxes");
-  check(soft, places);
+  check_paste(soft, places, false);
   const int64_t count = soft.shape[0];
   py::array_t<int32_t> out_boxes({py::ssize_t(count), py::ssize_t(4)});
   py::array_t<int64_t> out_offsets(count + 1);
@@ -197,7 +190,7 @@ py::tuple bind_paste_masks(py::handle masks, py::handle boxes, int64_t height, i
 void bind_paste_dense(py::handle masks, py::handle boxes, std::optional<double> threshold,
                       const std::string& convention, py::handle out, int threads) {
   const Array soft = as_array(masks, "masks"), places = as_array(boxes, "boxes");
-  check(soft, places);
+  check_paste(soft, places, false);
   const auto images = as_array(out, "out").raw_view<uint8_t, 3>();
   const Image image{images.shape[1], images.shape[2]};
   by_type(soft, [&]<class E>(E) {

@@ -2,33 +2,18 @@
 // were first met. The first and the last pixel of all spans then follow lane by lane, and only spans in which
 // these differ are looked into. What limits it is the blending, some twenty operations for a vector of spans,
 // until boxes are so wide that writing the pixels is more.
+#include "core/blend.h"
 #include "core/simd.h"
+#include "paste/byte_of.h"
 #include "paste/paste.h"
 
 namespace pyifcn {
 namespace {
 
-// NaN counts as background, and the difference of two values is no infinity.
-PYIFCN_INLINE float finite(float value) {
-  constexpr float kMost = 8.5e37f;
-  const float low = value > -kMost ? value : -kMost;
-  return low < kMost ? low : kMost;
-}
-PYIFCN_INLINE double finite(double value) {
-  constexpr double kMost = 4.4e307;
-  const double low = value > -kMost ? value : -kMost;
-  return low < kMost ? low : kMost;
-}
-
-// The lowest value there is after `finite`: what lanes without a span hold.
+// What lanes without a span hold: blends of it are not above.
 template <class E>
-PYIFCN_INLINE E background() {
-  return finite(-E(__builtin_inf()));
-}
-
-template <class V>
-PYIFCN_INLINE V blend(V a, V b, V weight) {
-  return a + weight * (b - a);
+PYIFCN_INLINE E background(E above) {
+  return above < 0 ? above : 0;
 }
 
 // Bit s of `first` is whether the first pixel of a block's span s is set.
@@ -128,11 +113,15 @@ private:
       lefts[s] = cells_[job_.span_cells[s]];
       rights[s] = cells_[job_.span_cells[s] + 1];
     }
-    for (int64_t s = job_.spans; s < pitch_; ++s) lefts[s] = rights[s] = background<E>();
-    V most = V::all(background<E>());
-    for (int64_t s = 0; s < job_.spans; s += V::lanes)
-      most = max(most, max(V::load(lefts + s), V::load(rights + s)));
-    passes_[slot] = (most > V::all(job_.above)).any();
+    for (int64_t s = job_.spans; s < pitch_; ++s) lefts[s] = rights[s] = background(job_.above);
+    V most = V::all(0), least = V::all(0);
+    for (int64_t s = 0; s < job_.spans; s += V::lanes) {
+      const V left = V::load(lefts + s), right = V::load(rights + s);
+      most = max(most, max(left, right));
+      least = min(least, min(left, right));
+    }
+    const V enough = V::all(job_.above > 0 ? job_.above / 2 : job_.above);
+    passes_[slot] = (max(most, V::all(0) - least) > enough).any();
   }
 
   // Blends the row at spans [block, block + 64): left ends, and their distance to the right ones.
@@ -178,7 +167,7 @@ private:
   E* const spread_;  // of an even and of an odd row of cells: left ends of all spans, right ends
   E *const left_, *const slope_;
   int32_t held_[2] = {-1, -1};  // which rows of cells are spread
-  bool passes_[2] = {};         // whether one of their values is above
+  bool passes_[2] = {};         // whether blends of them may be above: those that round up too
   const E *upper_ = nullptr, *lower_ = nullptr;
   E weight_ = 0;
 };
@@ -236,10 +225,7 @@ PYIFCN_INLINE void write_soft(const PasteJob<E>& job, uint8_t* image, int64_t pi
   for (int64_t i = 0; i < job.rows; ++i) {
     uint8_t* row = image + (job.top + i) * pitch;
     rows.start(i);
-    rows.values([&](int64_t x, E value) {
-      const E scaled = value * 255;
-      row[x] = uint8_t(int32_t(scaled > 0 ? scaled < 255 ? scaled : 255 : 0));
-    });
+    rows.values([&](int64_t x, E value) { row[x] = byte_of(value); });
   }
 }
 

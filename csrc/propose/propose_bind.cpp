@@ -1,6 +1,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -18,6 +19,7 @@
 #include "propose/greedy.h"
 #include "propose/levels.h"
 #include "propose/propose.h"
+#include "propose/side.h"
 
 namespace pyifcn {
 namespace {
@@ -156,36 +158,23 @@ void bind_propose_logits(const py::list& score_maps, py::handle windows, int64_t
   });
 }
 
-// Pixels [first, last) of an image's side, and for each the cells that it is blended of. `begin` and `end`
-// are the cells of the map that the window covers, and `origin` the window's first cell.
-struct Side {
-  int64_t first, last;
+// A window along one axis, with the taps of its pixels.
+struct Side : WindowSide {
   std::vector<RenderTap> taps;
 
-  Side(int64_t origin, int64_t begin, int64_t end, double stride, int64_t pixels) {
-    // Pixel X lies in the cells if begin stride <= X + 0.5 < end stride.
-    const auto pixel_from = [&](int64_t cell) {
-      return std::clamp(std::ceil(double(cell) * stride - 0.5), 0.0, double(pixels));
-    };
-    first = int64_t(pixel_from(begin));
-    last = std::max(first, int64_t(pixel_from(end)));
+  template <class... Args>
+  explicit Side(Args... args) : WindowSide(args...) {
     taps.reserve(size_t(last - first));
-    for (int64_t pixel = first; pixel < last; ++pixel) {
-      const double at = std::clamp((double(pixel) + 0.5) / stride - 0.5, double(begin), double(end - 1));
-      const int64_t cell = int64_t(at);
-      taps.push_back(
-          {int32_t(cell - origin), int32_t(std::min(cell + 1, end - 1) - origin), float(at - double(cell))});
-    }
+    for (int64_t pixel = first; pixel < last; ++pixel) taps.push_back(tap(pixel));
   }
 };
 
-// (boxes, offsets, words) of the masks of windows (N, 3): level, y, x; `levels` (L, 3) is each level's
-// stride, height and width.
-py::tuple bind_render(py::handle logits, py::handle windows, py::handle levels, int64_t height, int64_t width,
-                      double threshold, int threads) {
+// (boxes, offsets, words) of the masks of windows (N, 3): level, y, x; `levels` are each level's stride,
+// height and width.
+py::tuple bind_render(py::handle logits, py::handle windows, const std::vector<std::array<double, 3>>& levels,
+                      int64_t height, int64_t width, double threshold, int threads) {
   const auto maps = as_array(logits, "logits").view<const float, 3>();
   const auto wins = as_array(windows, "windows").view<const int64_t, 2>();
-  const auto table = as_array(levels, "levels").view<const double, 2>();
   const int64_t size = maps.shape[1];
   const float above = at_most<float>(threshold);
   std::vector<PackedMask> masks(size_t(maps.shape[0]));
@@ -196,12 +185,9 @@ py::tuple bind_render(py::handle logits, py::handle windows, py::handle levels, 
       std::vector<uint64_t> words;
       for (int64_t n = begin; n < end; ++n) {
         const int64_t* window = wins.data + 3 * n;
-        const double* level = table.data + 3 * window[0];
-        const int64_t top = window[1] - size / 2, left = window[2] - size / 2;
-        const Side rows(top, std::max<int64_t>(top, 0), std::min(top + size, int64_t(level[1])), level[0],
-                        height);
-        const Side columns(left, std::max<int64_t>(left, 0), std::min(left + size, int64_t(level[2])),
-                           level[0], width);
+        const auto [stride, map_height, map_width] = levels[size_t(window[0])];
+        const Side rows(window[1], size, int64_t(map_height), stride, height);
+        const Side columns(window[2], size, int64_t(map_width), stride, width);
         if (rows.taps.empty() || columns.taps.empty()) continue;
         const int64_t across = words_across(columns.first, columns.last);
         scratch.resize(size_t(size * 64 * across));

@@ -1,6 +1,7 @@
 // Binarising reads each logit once and is limited by that. Rendering interpolates each of the window's few
 // rows across the image's columns first; a row of pixels is then a blend of two of those, compared, lanes to
 // bits.
+#include "core/blend.h"
 #include "core/simd.h"
 #include "masks/pack.h"
 #include "nms/iou.h"
@@ -39,13 +40,6 @@ PYIFCN_INLINE bool overlaps(const BoxBlock<float>* blocks, int64_t count, const 
   return false;
 }
 
-// NaN counts as background, and the difference of two logits is no infinity.
-PYIFCN_INLINE float finite(float logit) {
-  constexpr float kMost = 8.5e37f;
-  const float low = logit > -kMost ? logit : -kMost;
-  return low < kMost ? low : kMost;
-}
-
 PYIFCN_INLINE void interpolate_rows(const RenderJob& job) {
   const float nowhere = -__builtin_inff();  // lies above no threshold, and neither does a blend of it
   const int64_t pitch = 64 * job.across, last = job.lead + job.width;
@@ -55,8 +49,7 @@ PYIFCN_INLINE void interpolate_rows(const RenderJob& job) {
     for (int64_t x = 0; x < job.lead; ++x) out[x] = nowhere;
     for (int64_t x = 0; x < job.width; ++x) {
       const RenderTap tap = job.columns[x];
-      const float a = finite(row[tap.first]), b = finite(row[tap.second]);
-      out[job.lead + x] = a + tap.weight * (b - a);
+      out[job.lead + x] = blend(finite(row[tap.first]), finite(row[tap.second]), tap.weight);
     }
     for (int64_t x = last; x < pitch; ++x) out[x] = nowhere;
   }
@@ -74,7 +67,7 @@ PYIFCN_INLINE void render_mask(const RenderJob& job) {
       uint64_t word = 0;
       for (int bit = 0; bit < 64; bit += F32::lanes) {
         const F32 a = F32::load(first + 64 * k + bit), b = F32::load(second + 64 * k + bit);
-        word |= uint64_t((a + weight * (b - a) > threshold).bits()) << bit;
+        word |= uint64_t((blend(a, b, weight) > threshold).bits()) << bit;
       }
       job.words[y * job.across + k] = word;
     }

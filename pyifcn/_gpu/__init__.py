@@ -15,6 +15,8 @@ from pyifcn._cuda import (
     assemble_dense,
     masks_area,
     masks_to_dense,
+    paste_dense,
+    propose_logits,
     ps_roi,
     ps_roi_backward,
 )
@@ -28,7 +30,8 @@ from pyifcn._gpu.masks import (
 from pyifcn._gpu.nms import batched_nms, batched_nms_groups, nms, nms_groups
 from pyifcn._gpu.nms_from_iou import nms_from_iou
 from pyifcn._gpu.nms_padded import nms_padded
-from pyifcn._gpu.propose import propose, propose_logits
+from pyifcn._gpu.paste import paste_masks
+from pyifcn._gpu.propose import propose, render
 from pyifcn._gpu.soft_nms import soft_nms
 
 __all__ = [
@@ -48,10 +51,13 @@ __all__ = [
     "nms_from_iou",
     "nms_groups",
     "nms_padded",
+    "paste_dense",
+    "paste_masks",
     "propose",
     "propose_logits",
     "ps_roi",
     "ps_roi_backward",
+    "render",
     "soft_nms",
 ]
 

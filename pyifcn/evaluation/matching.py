@@ -8,12 +8,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pyifcn._array import as_numpy
 from pyifcn.masks import Masks
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """COCO's ten IoU thresholds."""
 
-Prediction = tuple[Masks, npt.NDArray[Any]]
+Prediction = tuple[Masks, Any]
+"""Masks and an array or a tensor of their scores, on any device."""
 
 
 class TruthLike(Protocol):
@@ -39,7 +41,7 @@ def ranked(
     """
     try:
         for i, ((masks, scores), truth) in enumerate(zip(predictions, truths, strict=True)):
-            scores = np.asarray(scores, dtype=np.float64)
+            scores = as_numpy(scores, "scores").astype(np.float64)
             if scores.shape != (len(masks),):
                 raise ValueError(
                     f"predictions[{i}] has {len(masks)} masks and scores of shape {scores.shape}"
@@ -50,7 +52,7 @@ def ranked(
                 raise ValueError(
                     f"predictions[{i}] has masks of size {masks.size}, its truth {truth.masks.size}"
                 )
-            yield masks[np.argsort(-scores, kind="stable")[:limit]], truth
+            yield masks.numpy()[np.argsort(-scores, kind="stable")[:limit]], truth
     except ValueError as error:
         if "zip()" in str(error):
             raise ValueError("predictions and truths differ in length") from None

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pyifcn._array import as_numpy
 from pyifcn.data.checks import DataError, check_keys, check_rle, is_number, read_json
 from pyifcn.data.files import written_whole
 from pyifcn.evaluation.matching import Prediction
@@ -19,7 +19,7 @@ from pyifcn.masks import Masks
 
 def coco_results(
     masks: Masks,
-    scores: npt.NDArray[Any],
+    scores: Any,
     image_id: int | str,
     *,
     file_name: str | None = None,
@@ -29,7 +29,7 @@ def coco_results(
 
     Args:
         masks: N masks.
-        scores: float (N,).
+        scores: float (N,), an array or a tensor.
         image_id: The image's id; its file's stem where there are no annotations.
         file_name: The image's file name, kept beside the id when given.
         category_id: The category of every mask.
@@ -58,7 +58,7 @@ def coco_results(
             "segmentation": rle,
         }
         for (x1, y1, x2, y2), score, rle in zip(
-            masks.boxes.tolist(), scores, masks.to_rle(), strict=True
+            masks.boxes.tolist(), as_numpy(scores, "scores"), masks.to_rle(), strict=True
         )
     ]
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import pyifcn
+from pyifcn._array import as_numpy
 from pyifcn.masks import Masks
 from pyifcn.models.preprocess import preprocess as make_preprocess
 
@@ -194,7 +195,7 @@ class InstanceFCN(nn.Module):
         scales: Sequence[float] | None = None,
         max_proposals: int | None = None,
         score_threshold: float | None = None,
-    ) -> tuple[Masks, npt.NDArray[np.float32]]:
+    ) -> tuple[Masks, Tensor]:
         """Finds the instances of one image: proposals without the doubtful and the repeated.
 
         Args:
@@ -204,7 +205,7 @@ class InstanceFCN(nn.Module):
             score_threshold: Leave out lower scores; that of ``settings`` if None.
 
         Returns:
-            N masks and their scores in 0..1, best first.
+            N masks and their scores in 0..1, best first, in tensors on the network's device.
         """
         threshold = self._score_threshold(score_threshold)
         most = self.settings.max_proposals if max_proposals is None else max_proposals
@@ -217,7 +218,7 @@ class InstanceFCN(nn.Module):
 
     def select(
         self, proposals: Proposals[Tensor], score_threshold: float | None = None
-    ) -> tuple[Masks, npt.NDArray[np.float32]]:
+    ) -> tuple[Masks, Tensor]:
         """Leaves the doubtful and the repeated out of an image's proposals.
 
         Args:
@@ -225,13 +226,13 @@ class InstanceFCN(nn.Module):
             score_threshold: Leave out lower scores; that of ``settings`` if None.
 
         Returns:
-            N masks and their scores in 0..1, best first.
+            N masks and their scores in 0..1, best first, in tensors on the proposals' device.
         """
         settings = self.settings
         threshold = settings.score_threshold if score_threshold is None else score_threshold
-        likely = proposals[proposals.scores >= threshold]
-        kept = _distinct(likely.masks, settings.mask_iou, settings.mask_overlap)
-        return likely.masks[kept], likely.scores.cpu().numpy()[kept]
+        likely = proposals[: int((proposals.scores >= threshold).sum())]
+        distinct = likely[_distinct(likely.masks, settings.mask_iou, settings.mask_overlap)]
+        return distinct.masks, distinct.scores
 
     @torch.inference_mode()
     def pyramid(
@@ -399,6 +400,7 @@ def _distinct(masks: Masks, iou: float, overlap: float) -> npt.NDArray[np.int64]
     if not len(masks):
         return np.zeros(0, np.int64)
     repeats = (masks.iou(masks) > iou) | (masks.iou(masks, kind="iomin") > overlap)
+    repeats = as_numpy(repeats, "repeats")
     kept = np.ones(len(masks), bool)
     for index in range(len(masks)):
         if kept[index]:

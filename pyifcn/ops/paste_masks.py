@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, overload
 
+import pyifcn._runtime as _runtime
 from pyifcn._array import (
     as_number,
     as_text,
     background,
     compiled,
     contiguous,
+    detached,
     runs_directly,
     torch_ops,
     widened,
@@ -129,13 +131,12 @@ def run_paste_masks(
     out: str,
 ) -> Any:
     """`paste_masks` into dense arrays on the compiled module."""
-    soft, places = _arguments(masks, boxes)
+    soft, places, module, execution = _arguments(masks, boxes)
     count = soft.shape[0]
     if count * height * width >= 2**63:
         raise ValueError(
             f"image_size is {(height, width)}: {count} such images are too large to address"
         )
-    module, execution = compiled(soft)
     images = background((count, height, width), soft, out)
     module.paste_dense(soft, places, threshold, convention, images, execution)
     return images
@@ -144,12 +145,16 @@ def run_paste_masks(
 def _paste_packed(
     masks: Any, boxes: Any, size: tuple[int, int], threshold: float, convention: str
 ) -> Masks:
-    soft, places = _arguments(masks, boxes)
-    module, execution = compiled(soft)
+    soft, places, module, execution = _arguments(masks, boxes)
     arrays = module.paste_masks(soft, places, *size, threshold, convention, execution)
     return Masks._of(size, *arrays, like=soft)
 
 
-def _arguments(masks: Any, boxes: Any) -> tuple[Any, Any]:
-    soft = contiguous(masks, "masks", 3)
-    return widened(soft), widened(contiguous(boxes, "boxes", 2, soft))
+def _arguments(masks: Any, boxes: Any) -> tuple[Any, Any, Any, Any]:
+    """What compiled code takes, and the module with what its functions take last."""
+    soft = contiguous(detached(masks), "masks", 3)
+    places = widened(contiguous(detached(boxes), "boxes", 2, soft))
+    module, execution = compiled(soft)
+    if module is _runtime.cpu:  # a GPU reads half types
+        soft = widened(soft)
+    return soft, places, module, execution

@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, SupportsIndex, TypeV
 import numpy as np
 import numpy.typing as npt
 
-import pyifcn._runtime as _runtime
-from pyifcn._array import as_dtype, as_int, compiled, contiguous, describe, empty, is_tensor
+from pyifcn._array import (
+    as_dtype,
+    as_int,
+    as_numpy,
+    compiled,
+    contiguous,
+    describe,
+    empty,
+    is_tensor,
+)
 from pyifcn.masks import Masks
 from pyifcn.ops.assemble import Cells
 
@@ -67,27 +75,24 @@ class Proposals(Generic[AnyArray]):
         maps takes the bilinear interpolation of those cells, the outermost of them reaching to
         their own edges, and is foreground where it is above `mask_threshold`; everything else is
         background. NaN counts as the lowest logit. Computed in float32: first along x, then
-        along y.
+        along y. The `Masks` is of the kind and device of `logits`.
         """
-        return Masks(
-            self.image_size,
-            *_runtime.cpu.render(
-                np.ascontiguousarray(_on_cpu(self.logits)),
-                np.ascontiguousarray(_on_cpu(self.windows)),
-                np.array(self.levels, np.float64),
-                *self.image_size,
-                self.mask_threshold,
-                _runtime.num_threads(),
-            ),
+        logits = contiguous(self.logits, "logits", 3)
+        windows = contiguous(self.windows, "windows", 2, logits)
+        levels = [tuple(level) for level in self.levels]
+        module, execution = compiled(logits)
+        arrays = module.render(
+            logits, windows, levels, *self.image_size, self.mask_threshold, execution
         )
+        return Masks._of(self.image_size, *arrays, like=logits)
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def __getitem__(self, index: Any) -> Proposals[AnyArray]:
         """The chosen proposals; an int chooses one."""
-        if not isinstance(index, slice) and np.ndim(index) == 0:
-            index = [index]
+        if not isinstance(index, slice):
+            index = self._places(index)
         chosen = replace(
             self,
             scores=self.scores[index],
@@ -96,8 +101,17 @@ class Proposals(Generic[AnyArray]):
             windows=self.windows[index],
         )
         if "masks" in self.__dict__:
-            chosen.__dict__["masks"] = self.masks[_on_cpu(index)]
+            chosen.__dict__["masks"] = self.masks[index]
         return chosen
+
+    def _places(self, index: Any) -> Any:
+        """Where the proposals of an index are, as one of the arrays' kind.
+
+        It is looked at on the CPU: one out of range would end the process's use of a GPU.
+        """
+        windows: Any = self.windows
+        places = np.arange(len(self))[as_numpy(index, "index") if is_tensor(index) else index]
+        return windows.new_tensor(places.reshape(-1)) if is_tensor(windows) else places.reshape(-1)
 
     def __repr__(self) -> str:
         return f"Proposals({len(self)}, image_size={self.image_size})"
@@ -229,10 +243,6 @@ def _plain(value: Any, name: str, rank: int) -> Any:
     """`value` in C order, without what autograd recorded of it."""
     array = contiguous(value, name, rank)
     return array.detach() if is_tensor(array) else array
-
-
-def _on_cpu(value: Any) -> Any:
-    return value.detach().cpu().numpy() if is_tensor(value) else value
 
 
 def _stride(value: Any, level: int) -> float:

@@ -7,13 +7,22 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 TESTS = (  # every other one in half of the processes: both halves take about as long
-    *("test_assemble.py", "test_nms.py", "test_propose.py", "test_ps_roi.py"),
-    *("test_assemble_rois.py", "test_nms_groups.py", "test_nms_padded.py"),
-    *("test_nms_from_iou.py", "test_soft_nms.py"),
+    "test_assemble.py",
+    "test_nms.py",
+    "test_propose.py",
+    "test_ps_roi.py",
+    "test_assemble_rois.py",
+    "test_nms_groups.py",
+    "test_nms_padded.py",
+    "test_nms_from_iou.py",
+    "test_soft_nms.py",
+    "test_paste_masks.py",
 )
 # What calls a kernel very often, what is of the CPU alone, and what only the CPU looks at: whether
 # windows and boxes are of images that are there.
-LEFT_OUT = "gradcheck or torchvision or threads or every_target or bad_input and (outside or image)"
+LEFT_OUT = (
+    "gradcheck or equals_torchvision or threads or every_target or bad_input and (outside or image)"
+)
 # What takes long under the emulation.
 SLOW = "million or many_boxes or exponential or every_half"
 
