@@ -26,6 +26,7 @@ from pyifcn._gpu.masks import (
     masks_take,
 )
 from pyifcn._gpu.nms import batched_nms, nms
+from pyifcn._gpu.overlap import masks_iou, masks_nms, matrix_nms
 from pyifcn._gpu.propose import propose, propose_logits
 
 __all__ = [
@@ -36,10 +37,13 @@ __all__ = [
     "masks_area",
     "masks_cat",
     "masks_from_dense",
+    "masks_iou",
+    "masks_nms",
     "masks_patch",
     "masks_slice",
     "masks_take",
     "masks_to_dense",
+    "matrix_nms",
     "nms",
     "propose",
     "propose_logits",
