@@ -1,9 +1,9 @@
 // Masks by falling score are cut into tiles of 256. First, for all tiles at once, each mask is compared with
 // those after it in its tile: 256 bits a mask. Then, tile after tile, one block walks through those bits to
 // find out which masks are kept, and a warp for each mask of the later tiles that still stands looks for the
-// first of those that suppresses it. Boxes and areas settle most pairs; for the others the warp counts. Memory
-// is linear in N; two launches for each tile take the place of barriers between blocks. What limits it is, of
-// many masks that hardly meet, N^2 / 2 tests of boxes; of a crowd, popcount; of few, the launches.
+// first of those that suppresses it. Boxes and areas settle most pairs; for the others the warp counts.
+// Memory is linear in N; two launches for each tile take the place of barriers between blocks. What limits it
+// is, of many masks that hardly meet, N^2 / 2 tests of boxes; of a crowd, popcount; of few, the launches.
 #include "core/cuda.cuh"
 #include "masks/overlap_cuda.h"
 #include "masks/shared_cuda.cuh"
@@ -40,9 +40,7 @@ __global__ void __launch_bounds__(kMaskTile) overlaps_kernel(const MaskNmsJob jo
     yours = candidate_at(job, job.order.data[other]);
     open = may_suppress(job, mine, yours);
   }
-  const auto pair_of = [&](int which) {
-    return Pair{mine.mask, job.masks[job.order.data[first + which]]};
-  };
+  const auto pair_of = [&](int which) { return Pair{mine.mask, job.masks[job.order.data[first + which]]}; };
   const int64_t shared = count_shared(open, sums[part], pair_of);
   const unsigned bits =
       __ballot_sync(kAllLanes, open && iou_of(mine.area, yours.area, shared) > job.threshold);

@@ -25,8 +25,8 @@ __device__ inline Meeting meeting_of(const CudaMask& a, const CudaMask& b) {
 struct Slice {
   int64_t index = 0, count = 1;
 
-  __device__ int64_t begin(int64_t rows) const { return rows * index / count; }
-  __device__ int64_t end(int64_t rows) const { return rows * (index + 1) / count; }
+  __device__ int64_t begin(int64_t rows) const { return count == 1 ? 0 : rows * index / count; }
+  __device__ int64_t end(int64_t rows) const { return count == 1 ? rows : rows * (index + 1) / count; }
 };
 
 // The pixels that two masks share in the words that fall to a lane, in a slice of where they meet.

@@ -57,9 +57,7 @@ __global__ void __launch_bounds__(kThreads) pairs_kernel(const MatrixNmsJob job)
     const int64_t better = first + lane;
     const int64_t j = better < rank ? job.order.data[better] : i;
     const bool open = better < rank && job.labels.data[j] == label && !meeting_of(job.masks[j], mine).empty();
-    const auto pair_of = [&](int which) {
-      return Pair{job.masks[job.order.data[first + which]], mine};
-    };
+    const auto pair_of = [&](int which) { return Pair{job.masks[job.order.data[first + which]], mine}; };
     const int64_t shared = count_shared(open, all_sums[warp], pair_of);
     if (shared > 0) Visit()(job, rank, better, iou_of(job.areas.data[j], area, shared));
   }
@@ -80,7 +78,8 @@ void matrix_nms_cuda(const MatrixNmsJob& job, const Stream& stream) {
   const OnDevice guard(stream.device);
   constexpr int64_t kEnoughBlocks = 4096;
   const int64_t count = job.masks.count();
-  const int64_t useful = ceil_div<int64_t>(count, kThreads), wanted = kEnoughBlocks / ::max(count, int64_t(1));
+  const int64_t useful = ceil_div<int64_t>(count, kThreads),
+                wanted = kEnoughBlocks / ::max(count, int64_t(1));
   const int64_t rows = ::min(useful, ::max(wanted, int64_t(1)));
   launch(pairs_kernel<FindMost>, {count, kThreads, rows}, stream, job);
   launch(pairs_kernel<FindWorst>, {count, kThreads, rows}, stream, job);
