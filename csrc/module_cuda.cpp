@@ -10,7 +10,9 @@ PYBIND11_MODULE(_cuda, module) {
   module.attr("architectures") = PYIFCN_CUDA_ARCHS;
   module.attr("toolkit") = PYIFCN_CUDA_TOOLKIT;
   register_assemble(module);
+  register_mask_overlap(module);
   register_mask_pixels(module);
+  register_matrix_nms(module);
   register_nms(module);
   register_nms_from_iou(module);
   register_nms_padded(module);

@@ -253,6 +253,88 @@ def test_nms_of_many_boxes(rng, count):
     assert torch.equal(got.cpu(), pyifcn.nms(boxes, scores, 0.7))
 
 
+def some_masks(rng, count, size=(300, 400), largest=150):
+    """Noise in boxes of any size, so that some pairs meet; scores with ties and NaN."""
+    patches = [rng.random(rng.integers(1, largest, 2)) < 0.7 for _ in range(count)]
+    corners = rng.integers(0, size, (count, 2))
+    masks = pyifcn.Masks.from_patches(patches, corners, size).to("cpu")
+    scores = torch.from_numpy(rng.integers(0, 1 + count // 3, count).astype(np.float32))
+    scores[::11] = float("nan")
+    return masks, scores, torch.from_numpy(rng.integers(-1, 2, count))
+
+
+@on_gpu
+@pytest.mark.parametrize("kind", ["iou", "iof", "iomin"])
+@pytest.mark.parametrize("count", [0, 1, 31, 33, 300, 1000])
+def test_mask_iou_equals_the_cpu(rng, count, kind):
+    masks, others = some_masks(rng, count)[0], some_masks(rng, 65)[0]
+    for mine, yours in ((masks, masks), (masks, others), (others, masks)):
+        got = mine.to("cuda").iou(yours.to("cuda"), kind=kind)
+        assert torch.equal(got.cpu(), mine.iou(yours, kind=kind))
+    here = masks.to("cuda")
+    assert torch.equal(here.iou(here, kind=kind).cpu(), masks.iou(masks, kind=kind))
+
+
+@on_gpu
+@pytest.mark.parametrize("count", [20, 130])
+def test_iou_of_masks_that_fill_the_image(rng, count):
+    """Nearly all pairs meet: tensor cores count them."""
+    dense = torch.from_numpy(rng.random((count, 480, 640)) < 0.5).cuda()
+    masks = pyifcn.Masks.from_dense(dense)
+    on_cpu = masks.to("cpu")
+    assert torch.equal(masks.iou(masks).cpu(), on_cpu.iou(on_cpu))
+
+
+@on_gpu
+@pytest.mark.parametrize("threshold", [-0.1, 0.0, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 1500])
+def test_mask_nms_equals_the_cpu(rng, count, threshold):
+    masks, scores, idxs = some_masks(rng, count)
+    here = masks.to("cuda")
+    for categories in (None, idxs):
+        there = None if categories is None else categories.cuda()
+        expected = masks.nms(scores, threshold, idxs=categories, return_groups=True)
+        got = here.nms(scores.cuda(), threshold, idxs=there, return_groups=True)
+        assert all(map(torch.equal, expected, [g.cpu() for g in got]))
+        got = here.nms(scores.cuda(), threshold, idxs=there)
+        assert torch.equal(got.cpu(), expected[0])
+
+
+@on_gpu
+def test_nms_of_many_masks(rng):
+    masks, scores, _ = some_masks(rng, 100_000, (8000, 8000), largest=6)
+    expected = masks.nms(scores, 0.3, return_groups=True)
+    got = masks.to("cuda").nms(scores.cuda(), 0.3, return_groups=True)
+    assert all(map(torch.equal, expected, [g.cpu() for g in got]))
+
+
+@on_gpu
+@pytest.mark.parametrize("kernel", ["gaussian", "linear"])
+@pytest.mark.parametrize("count", [0, 1, 257, 1500])
+def test_matrix_nms_equals_the_cpu(rng, count, kernel):
+    masks, scores, labels = some_masks(rng, count)
+    scores = scores.nan_to_num(7).double()
+    expected = pyifcn.matrix_nms(masks, scores, labels, kernel=kernel)
+    got = pyifcn.matrix_nms(masks.to("cuda"), scores.cuda(), labels.cuda(), kernel=kernel)
+    assert torch.equal(got.cpu(), expected)
+
+
+@on_gpu
+def test_dense_masks_stay_on_the_gpu(rng):
+    dense = torch.from_numpy(rng.random((40, 30, 70)) < 0.1)
+    scores, labels = torch.from_numpy(rng.random(40)), torch.zeros(40, dtype=torch.int64)
+    calls = (
+        lambda masks, scores, labels: pyifcn.mask_iou(masks, masks),
+        lambda masks, scores, labels: pyifcn.mask_nms(masks, scores, 0.05),
+        pyifcn.matrix_nms,
+        lambda masks, scores, labels: pyifcn.masks_to_boxes(masks),
+    )
+    for call in calls:
+        got = call(dense.cuda(), scores.cuda(), labels.cuda())
+        assert got.is_cuda
+        assert torch.equal(got.cpu(), call(dense, scores, labels))
+
+
 @on_gpu
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_propose_equals_the_cpu(rng, dtype):
@@ -363,7 +445,7 @@ def test_compute_sanitizer(tool):
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
 
 
-def everything(maps, boxes, windows):
+def everything(maps, boxes, windows, masks, others, scores, labels):
     """What all operators without a size that depends on the data give, and their gradients."""
     square = maps[:, :9]
     answers = [pool(maps, boxes) for pool in POOLING.values()]
@@ -377,7 +459,11 @@ def everything(maps, boxes, windows):
     soft, corners = maps[0, :, :9, :9].sigmoid(), boxes[: maps.shape[1], 1:]
     answers.append(pyifcn.paste_masks(soft, corners, (61, 67), out="bool"))
     answers.append(pyifcn.paste_masks(soft, corners, (61, 67), out="uint8", threshold=None))
-    return answers
+    answers += [masks.area, pyifcn.masks_to_boxes(masks)]
+    answers += [masks.iou(yours, kind=k) for yours in (masks, others) for k in ("iou", "iomin")]
+    return answers + [
+        pyifcn.matrix_nms(masks, scores, labels, kernel=kernel) for kernel in ("gaussian", "linear")
+    ]
 
 
 def everything_from(rng):
@@ -385,7 +471,12 @@ def everything_from(rng):
     corners = rng.uniform(-20, 200, (2, 100, 2))
     boxes = np.concatenate([rng.integers(0, 2, (100, 1)), corners.min(0), corners.max(0)], 1)
     windows = random_windows(rng, 100, maps.shape).cuda()
-    return maps.requires_grad_(), torch.from_numpy(boxes).float().cuda(), windows
+    masks, scores, labels = some_masks(rng, 100)
+    return (
+        *(maps.requires_grad_(), torch.from_numpy(boxes).float().cuda(), windows),
+        *(masks.to("cuda"), some_masks(rng, 40)[0].to("cuda")),
+        *(scores.nan_to_num(7).cuda(), labels.cuda()),
+    )
 
 
 @on_gpu
@@ -421,6 +512,7 @@ def test_is_captured_in_a_graph(rng):
         captured = everything(*inputs)
     with torch.no_grad():
         for tensor, other in zip(inputs, everything_from(rng), strict=True):
-            tensor.copy_(other)
+            if isinstance(tensor, torch.Tensor):  # masks never change
+                tensor.copy_(other)
     graph.replay()
     assert all(map(torch.equal, captured, everything(*inputs)))

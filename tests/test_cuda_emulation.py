@@ -16,7 +16,11 @@ from cuda_emulation import build, operators
 
 ORDERS = "forward", "reverse", "1", "2"
 # At least one test that comes to each barrier.
-SOME = "float32 and reference and not (64 or 40 or 33 or grid or thin) or thresholds and 0.95"
+SOME = (
+    "float32 and reference and not (64 or 40 or 33 or grid or thin) or thresholds and 0.95"
+    " or any_masks or iou_of_any_number and 17 or many_words and 7"
+    " or test_mask_overlap and test_nms and size0-0.3"
+)
 SOUND = "sound", "sound_atomics", "sound_tickets"
 FAULTS_OF_MEMORY = {
     "writes_beyond_the_end": "heap-buffer-overflow",

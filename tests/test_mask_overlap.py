@@ -69,6 +69,20 @@ def test_iou_of_any_number(count):
     assert np.array_equal(masks.iou(masks[::2]), reference_iou(dense, dense[::2], "iou"))
 
 
+@pytest.mark.parametrize("count", [7, 20])
+def test_iou_of_masks_of_many_words(count):
+    """Few and many of them: a GPU counts them in different ways, in slices."""
+    rng, size = np.random.default_rng(count), (1300, 700)
+    dense = np.zeros((count, *size), bool)
+    for mask in dense:
+        y, x = rng.integers(0, 300, 2)
+        mask[y : y + 900, x : x + 350] = rng.random(mask[y : y + 900, x : x + 350].shape) < 0.5
+    masks, flat = Masks.from_dense(dense), dense.reshape(count, -1).astype(np.float32)
+    shared, area = flat @ flat.T, dense.sum((1, 2))
+    assert np.array_equal(masks.iou(masks), shared / (area[:, None] + area - shared))
+    assert np.array_equal(masks.iou(masks[::-1], kind="iof"), (shared / area[:, None])[:, ::-1])
+
+
 def test_pairs_that_do_not_meet_are_zero_at_any_distance():
     far = np.array([[0, 0], [2**31 - 9, 0], [0, 2**31 - 9], [2**31 - 9, 2**31 - 9]])
     masks = Masks.from_patches([np.ones((5, 5), bool)] * 4, far, (2**31 - 1, 2**31 - 1))

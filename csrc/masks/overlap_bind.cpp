@@ -9,6 +9,7 @@
 #include "core/parallel.h"
 #include "masks/box_tree.h"
 #include "masks/packed.h"
+#include "masks/ratio.h"
 #include "masks/strips.h"
 #include "nms/suppressor.h"
 
@@ -29,31 +30,13 @@ void bind_area(py::handle boxes, py::handle offsets, py::handle words, py::handl
   });
 }
 
-using Ratio = double (*)(int64_t mine, int64_t yours, int64_t shared);
-
-double iou_of(int64_t mine, int64_t yours, int64_t shared) {
-  return double(shared) / double(mine + yours - shared);
-}
-
-Ratio ratio_of(const std::string& kind) {
-  if (kind == "iou") return iou_of;
-  if (kind == "iof")
-    return [](int64_t mine, int64_t, int64_t shared) { return double(shared) / double(mine); };
-  if (kind == "iomin")
-    return [](int64_t mine, int64_t yours, int64_t shared) {
-      return double(shared) / double(std::min(mine, yours));
-    };
-  require(false, "kind is '", kind, "', expected 'iou', 'iof' or 'iomin'");
-  return nullptr;
-}
-
 // Fills in `out` (N, M), which is all zeros, where masks share pixels.
 void bind_iou(py::handle boxes, py::handle offsets, py::handle words, py::handle other_boxes,
               py::handle other_offsets, py::handle other_words, const std::string& kind, py::handle out,
               int threads) {
   const MasksView mine(boxes, offsets, words), yours(other_boxes, other_offsets, other_words);
   const auto result = as_array(out, "out").view<double, 2>();
-  const Ratio ratio = ratio_of(kind);
+  const Kind divisor = kind_of(kind);
   const bool same = mine.same_as(yours);  // then each pair is counted once
   without_gil([&] {
     const Strips my_strips(mine, threads);
@@ -70,8 +53,8 @@ void bind_iou(py::handle boxes, py::handle offsets, py::handle words, py::handle
           const StripedMask& b = your_strips[j];
           const int64_t shared = my_strips.shared(a, b);
           if (shared > 0) {
-            result.data[i * count + j] = ratio(a.area, b.area, shared);
-            if (same) result.data[j * count + i] = ratio(b.area, a.area, shared);
+            result.data[i * count + j] = ratio_of(divisor, a.area, b.area, shared);
+            if (same) result.data[j * count + i] = ratio_of(divisor, b.area, a.area, shared);
           }
           return false;
         });

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 #include <string>
 #include <vector>
 
@@ -9,7 +8,9 @@
 #include "core/parallel.h"
 #include "masks/box_tree.h"
 #include "masks/packed.h"
+#include "masks/ratio.h"
 #include "masks/strips.h"
+#include "matrix_nms/decay.h"
 #include "nms/suppressor.h"
 
 namespace pyifcn {
@@ -63,7 +64,7 @@ void run(const MasksView& masks, const double* scores, const int64_t* labels, bo
           const StripedMask &a = strips[j], &b = strips[i];
           if (ranks[size_t(j)] >= rank || labels[j] != labels[i]) return false;
           if (const int64_t shared = strips.shared(a, b))
-            overlaps.push_back({ranks[size_t(j)], double(shared) / double(a.area + b.area - shared)});
+            overlaps.push_back({ranks[size_t(j)], iou_of(a.area, b.area, shared)});
           return false;
         });
       }
@@ -85,11 +86,8 @@ void bind_matrix_nms(py::handle boxes, py::handle offsets, py::handle words, py:
   const auto by_score = as_array(scores, "scores").view<const double, 1>();
   const auto label_of = as_array(labels, "labels").view<const int64_t, 1>();
   const auto out = as_array(lowered, "lowered").view<double, 1>();
-  require(kernel == "gaussian" || kernel == "linear", "kernel is '", kernel,
-          "', expected 'gaussian' or 'linear'");
-  require(sigma > 0 && std::isfinite(sigma), "sigma is ", sigma, ", expected more than 0 and finite");
-  without_gil(
-      [&] { run(masks, by_score.data, label_of.data, kernel == "gaussian", sigma, out.data, threads); });
+  const bool gaussian = is_gaussian(kernel, sigma);
+  without_gil([&] { run(masks, by_score.data, label_of.data, gaussian, sigma, out.data, threads); });
 }
 
 }  // namespace

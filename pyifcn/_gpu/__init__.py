@@ -30,6 +30,7 @@ from pyifcn._gpu.masks import (
 from pyifcn._gpu.nms import batched_nms, batched_nms_groups, nms, nms_groups
 from pyifcn._gpu.nms_from_iou import nms_from_iou
 from pyifcn._gpu.nms_padded import nms_padded
+from pyifcn._gpu.overlap import masks_iou, masks_nms, matrix_nms
 from pyifcn._gpu.paste import paste_masks
 from pyifcn._gpu.propose import propose, render
 from pyifcn._gpu.soft_nms import soft_nms
@@ -43,10 +44,13 @@ __all__ = [
     "masks_area",
     "masks_cat",
     "masks_from_dense",
+    "masks_iou",
+    "masks_nms",
     "masks_patch",
     "masks_slice",
     "masks_take",
     "masks_to_dense",
+    "matrix_nms",
     "nms",
     "nms_from_iou",
     "nms_groups",

@@ -37,7 +37,8 @@ def matrix_nms(
     Masks are better by score, equal ones by index. A mask that is an exact copy of a better one
     (c_i = 1, where "linear" would divide by 0) leaves it to that to lower others.
 
-    No N x N matrix is held: pairs whose boxes meet are counted, for 256 masks at once.
+    No N x N matrix is held: pairs whose boxes meet are counted for 256 masks at once, on a GPU
+    twice.
 
     Source: Wang et al., SOLOv2, NeurIPS 2020, section 3.3.
 

@@ -284,6 +284,26 @@ auto among_lanes(uint64_t value, Read read) {
   return read(&values[thread / kWarpSize * kWarpSize]);
 }
 
+// PTX's mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc, its fragments as PTX lays them out.
+inline void mma_m16n8k256_and_popc(int (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+  const unsigned lane = self->thread.x % kWarpSize;
+  const auto joined = [](unsigned low, unsigned high) { return low | uint64_t(high) << 32; };
+  uint64_t rows[2][4], columns[2][4];
+  for (int half = 0; half < 2; ++half)
+    among_lanes(joined(a[half], a[2 + half]), [&](const uint64_t* lanes) {
+      for (int place = 0; place < 4; ++place) rows[half][place] = lanes[lane / 4 * 4 + place];
+      return 0;
+    });
+  among_lanes(joined(b[0], b[1]), [&](const uint64_t* lanes) {
+    for (int n = 0; n < 2; ++n)
+      for (int place = 0; place < 4; ++place) columns[n][place] = lanes[4 * (2 * (lane % 4) + n) + place];
+    return 0;
+  });
+  for (int n = 0; n < 4; ++n)
+    for (int place = 0; place < 4; ++place)
+      sums[n] += __builtin_popcountll(rows[n / 2][place] & columns[n % 2][place]);
+}
+
 }  // namespace cuda_emulation
 
 inline unsigned __ballot_sync(unsigned, bool vote) {

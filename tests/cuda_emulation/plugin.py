@@ -28,6 +28,10 @@ pyifcn._cuda = importlib.import_module("pyifcn._cuda")
 gpu = importlib.import_module("pyifcn._gpu")
 
 
+# By its id what was given, that as a tensor in the host's memory, and the copy of that.
+Copies = dict[int, tuple[Any, torch.Tensor, torch.Tensor]]
+
+
 class OnDevice:
     """The functions of _gpu, for arrays in the host's memory."""
 
@@ -35,24 +39,27 @@ class OnDevice:
         function = getattr(gpu, name)
 
         def call(*arguments: Any) -> Any:
-            copies: list[tuple[torch.Tensor, torch.Tensor]] = []
+            copies: Copies = {}
             answer = function(*(lend(value, copies) for value in arguments))
-            for ours, theirs in copies:
+            for _, ours, theirs in copies.values():
                 ours.copy_(theirs)
             return give_back(answer)
 
         return call
 
 
-def lend(value: Any, copies: list[tuple[torch.Tensor, torch.Tensor]]) -> Any:
+def lend(value: Any, copies: Copies) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(lend(item, copies) for item in value)
+    if id(value) in copies:
+        return copies[id(value)][2]
+    given = value
     if isinstance(value, np.ndarray) and value.dtype.isnative and value.dtype.kind in "biuf":
         usable = value.flags.writeable and min(value.strides, default=0) >= 0
         value = torch.from_numpy(value if usable else value.copy())
     if isinstance(value, torch.Tensor):
-        copies.append((value, value.to(DEVICE, copy=True)))
-        return copies[-1][1]
+        copies[id(given)] = given, value, value.to(DEVICE, copy=True)
+        return copies[id(given)][2]
     return value
 
 
