@@ -10,8 +10,12 @@ PYBIND11_MODULE(_cuda, module) {
   module.attr("architectures") = PYIFCN_CUDA_ARCHS;
   module.attr("toolkit") = PYIFCN_CUDA_TOOLKIT;
   register_assemble(module);
+  register_mask_geometry(module);
+  register_mask_labels(module);
   register_mask_pixels(module);
+  register_mask_sets(module);
   register_nms(module);
   register_propose(module);
   register_ps_roi(module);
+  register_rle(module);
 }

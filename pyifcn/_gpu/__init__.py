@@ -18,15 +18,21 @@ from pyifcn._cuda import (
     ps_roi,
     ps_roi_backward,
 )
+from pyifcn._gpu.mask_geometry import masks_flip, masks_resize, masks_shift
+from pyifcn._gpu.mask_labels import masks_from_labels, masks_to_labels
+from pyifcn._gpu.mask_sets import masks_combine, masks_merge
 from pyifcn._gpu.masks import (
     masks_cat,
+    masks_equal,
     masks_from_dense,
     masks_patch,
     masks_slice,
+    masks_split,
     masks_take,
 )
 from pyifcn._gpu.nms import batched_nms, nms
 from pyifcn._gpu.propose import propose, propose_logits
+from pyifcn._gpu.rle import rle_unpack
 
 __all__ = [
     "assemble",
@@ -35,16 +41,26 @@ __all__ = [
     "batched_nms",
     "masks_area",
     "masks_cat",
+    "masks_combine",
+    "masks_equal",
+    "masks_flip",
     "masks_from_dense",
+    "masks_from_labels",
+    "masks_merge",
     "masks_patch",
+    "masks_resize",
+    "masks_shift",
     "masks_slice",
+    "masks_split",
     "masks_take",
     "masks_to_dense",
+    "masks_to_labels",
     "nms",
     "propose",
     "propose_logits",
     "ps_roi",
     "ps_roi_backward",
+    "rle_unpack",
 ]
 
 
