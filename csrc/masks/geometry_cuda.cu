@@ -101,24 +101,29 @@ struct Resized {
   }
 };
 
+int64_t words_of(const CudaImage& image) { return image.height * grid_words(0, image.width); }
+
 // Words that no moved or mirrored mask exceeds: a row may come to lie across one word more.
-int64_t most_words(const CudaMasks& masks) { return 2 * masks.words.shape[0]; }
+int64_t most_words(const CudaMasks& masks, const CudaImage& image) {
+  const int64_t words = 2 * masks.words.shape[0], whole = words_of(image);
+  return words < whole ? words : whole;
+}
 
 }  // namespace
 
 void shift_masks_cuda(const CudaMasks& masks, int64_t dx, int64_t dy, const CudaImage& image,
                       const MasksInMaking& made, const Stream& stream) {
   const OnDevice guard(stream.device);
-  make_masks(Shifted{masks, dx, dy, image}, most_words(masks), made, stream);
+  make_masks(Shifted{masks, dx, dy, image}, most_words(masks, image), made, stream);
 }
 
 void flip_masks_cuda(const CudaMasks& masks, bool horizontal, const CudaImage& image,
                      const MasksInMaking& made, const Stream& stream) {
   const OnDevice guard(stream.device);
   if (horizontal)
-    make_masks(Mirrored{masks, image.width}, most_words(masks), made, stream);
+    make_masks(Mirrored{masks, image.width}, most_words(masks, image), made, stream);
   else
-    make_masks(UpsideDown{masks, image.height}, most_words(masks), made, stream);
+    make_masks(UpsideDown{masks, image.height}, most_words(masks, image), made, stream);
 }
 
 void resize_masks_cuda(const CudaMasks& masks, const CudaImage& from, const CudaImage& to,
@@ -127,7 +132,7 @@ void resize_masks_cuda(const CudaMasks& masks, const CudaImage& from, const Cuda
   const int64_t out = to.width > 0 ? to.width : 1;  // no pixel is asked for in an image without any
   const Resized resized{
       masks, {from.height, to.height}, {from.width, to.width}, from.width / out, from.width % out};
-  make_masks(resized, to.height * grid_words(0, to.width), made, stream);
+  make_masks(resized, words_of(to), made, stream);
 }
 
 }  // namespace pyifcn

@@ -219,7 +219,7 @@ class Storage:
         return self._take(np.flatnonzero(chosen))
 
     def _take_on_gpu(self, index: torch.Tensor) -> Self:
-        if index.is_floating_point() or index.is_complex():
+        if (index.is_floating_point() or index.is_complex()) and len(index):
             raise TypeError(f"index is {describe(index)}, expected ints or bools of rank 1")
         if str(index.dtype) == "torch.bool":
             if len(index) != len(self):
