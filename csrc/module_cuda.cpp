@@ -13,6 +13,10 @@ PYBIND11_MODULE(_cuda, module) {
   register_mask_overlap(module);
   register_mask_pixels(module);
   register_matrix_nms(module);
+  register_mask_geometry(module);
+  register_mask_labels(module);
+  register_mask_pixels(module);
+  register_mask_sets(module);
   register_nms(module);
   register_nms_from_iou(module);
   register_nms_padded(module);
@@ -21,4 +25,5 @@ PYBIND11_MODULE(_cuda, module) {
   register_propose(module);
   register_render(module);
   register_ps_roi(module);
+  register_rle(module);
 }

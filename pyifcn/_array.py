@@ -32,6 +32,18 @@ def on_gpu(value: object) -> bool:
     return is_tensor(value) and value.device.type == "cuda"  # type: ignore[attr-defined]
 
 
+def kind_of(array: Any) -> str:
+    """The kind of an array's or a tensor's dtype, by NumPy's letters."""
+    if not is_tensor(array):
+        return str(array.dtype.kind)
+    if array.is_floating_point():
+        return "f"
+    if array.is_complex():
+        return "c"
+    name = str(array.dtype).removeprefix("torch.")
+    return "i" if name.startswith("int") else "u" if name.startswith("uint") else "b"
+
+
 def runs_directly(*values: Any) -> bool:
     """Whether a call can go straight to the compiled code.
 

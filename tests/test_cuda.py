@@ -6,7 +6,9 @@ The tests that are not marked `gpu` run under the emulation as well.
 import dataclasses
 import importlib
 import os
+import pickle
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -16,6 +18,8 @@ from test_nms import falling_order, some_scores
 
 import pyifcn
 import pyifcn._array as _array
+from pyifcn import Masks
+from pyifcn._array import is_tensor
 
 EMULATED = "PYIFCN_CUDA_EMULATION" in os.environ
 DEVICE = "cpu" if EMULATED else "cuda"
@@ -122,6 +126,198 @@ def test_soft_nms_gives_the_cpus_bits(rng, monkeypatch, method, dtype):
         assert all(
             torch.equal(ours.cpu(), theirs) for ours, theirs in zip(got, expected, strict=True)
         )
+
+
+@pytest.fixture
+def tensors_on_device(monkeypatch):
+    """Under the emulation masks in tensors are taken for masks on a GPU."""
+    if not EMULATED:
+        return
+    gpu, cpu = sys.modules["pyifcn._gpu"], pyifcn._runtime.cpu
+    ours = {
+        "on_gpu": is_tensor,
+        "compiled": lambda like: (gpu, (0, 0)) if is_tensor(like) else (cpu, 1),
+        "background": lambda shape, like, dtype: (
+            torch.ones(shape, dtype=getattr(torch, dtype))
+            if is_tensor(like)
+            else np.zeros(shape, dtype)
+        ),
+    }
+    for name, module in list(sys.modules.items()):
+        if name.startswith("pyifcn.masks."):
+            for function in ours.keys() & vars(module).keys():
+                monkeypatch.setattr(module, function, ours[function])
+
+
+def noise_in_rectangles(rng, count, size):
+    """Some masks are full, some without pixels."""
+    dense = np.zeros((count, *size), bool)
+    for mask in dense[1:]:
+        y1, y2 = np.sort(rng.integers(0, size[0] + 1, 2))
+        x1, x2 = np.sort(rng.integers(0, size[1] + 1, 2))
+        mask[y1:y2, x1:x2] = rng.random((y2 - y1, x2 - x1)) < rng.choice([0.03, 0.5, 1])
+    dense[-2:] = True
+    return dense
+
+
+def to_host(answer):
+    """NumPy arrays and masks in them; of masks on a device the arrays must lie there."""
+    if isinstance(answer, Masks):
+        assert answer.device == torch.empty(0, device=DEVICE).device
+        return answer.numpy()
+    return answer.cpu().numpy() if is_tensor(answer) else answer
+
+
+def assert_same(expected, got):
+    if isinstance(expected, (list, tuple)):
+        assert len(expected) == len(got)
+        for ours, theirs in zip(expected, got, strict=True):
+            assert_same(ours, theirs)
+        return
+    got = to_host(got)
+    assert type(expected) is type(got)
+    if isinstance(expected, np.ndarray):
+        assert (expected.dtype, expected.shape) == (got.dtype, got.shape)
+        assert np.array_equal(expected, got)
+    else:
+        assert expected == got
+
+
+def to_device(values, dtype=None):
+    return torch.from_numpy(np.array(values, dtype)).to(DEVICE)
+
+
+# `t` makes an array of the masks' kind.
+METHODS = {
+    "to_dense": lambda m, t: m.to_dense(),
+    "patch": lambda m, t: [m.patch(i) for i in (0, 3, -1)],
+    "area": lambda m, t: m.area,
+    "boxes": lambda m, t: (m.boxes, m.offsets, m.words),
+    "to_rle": lambda m, t: (m.to_rle(), m.to_rle(compressed=False), m[:0].to_rle()),
+    "to_polygons": lambda m, t: m.to_polygons(),
+    "crop": lambda m, t: [m.crop(box) for box in ((3, 2, 70, 20), (-9, -9, 200, 50), (5, 5, 5, 9))],
+    "translate": lambda m, t: [m.translate(*d) for d in ((1, -1), (-64, 0), (90, 3), (10**30, 0))],
+    "flip": lambda m, t: [m.flip(), m.flip("vertical"), m[:0].flip()],
+    "resize": lambda m, t: [m.resize(size) for size in ((9, 31), (70, 300), m.size, (0, 5))],
+    "union": lambda m, t: [m | m[::-1], m[3] | m, m | m[3]],
+    "intersection": lambda m, t: [m & m[::-1], m[3] & m, m & m[3]],
+    "difference": lambda m, t: [m - m[::-1], m[3] - m, m - m[3]],
+    "merge": lambda m, t: [m.merge(), m[-2:].merge(intersect=True), m.merge(intersect=True)],
+    "merge of none": lambda m, t: [m[:0].merge(), m[:0].merge(intersect=True), m[:1].merge()],
+    "to_labels": lambda m, t: [
+        m.to_labels(),
+        m.to_labels(list(range(len(m)))),
+        m.to_labels(t(range(len(m)))),
+        m.to_labels(t(range(-5, len(m) - 5), "int32")),
+        m[:0].to_labels(),
+    ],
+    "indexing": lambda m, t: [
+        *(m[i] for i in (4, -1, slice(2, 7), slice(None, None, -3), [3, 3, 0], [])),
+        *(m[t(i)] for i in ([4, -1, 4], [], [True, False] * (len(m) // 2), [False] * len(m))),
+        m[t([1, 2], "uint8")],
+        m[np.int64(2)],
+    ],
+    "iteration": lambda m, t: list(m),
+    "cat": lambda m, t: [Masks.cat([m, m[2:5]]), Masks.cat(m)],
+    "pickle": lambda m, t: pickle.loads(pickle.dumps(m)),
+    "equality": lambda m, t: (m == m[:], m == m[::-1], m == m[1:], m == m.numpy(), m != m.flip()),
+}
+
+
+@no_kernels
+@pytest.mark.parametrize("size", [(1, 1), (23, 130), (40, 64), (0, 5)])
+@pytest.mark.parametrize("name", METHODS)
+def test_masks_equal_the_cpu(rng, tensors_on_device, name, size):
+    masks = Masks.from_dense(noise_in_rectangles(rng, 12, size))
+    there = Masks.from_dense(torch.from_numpy(masks.to_dense()).to(DEVICE))
+    assert there == masks
+    assert there == masks.to(DEVICE)
+    assert_same(METHODS[name](masks, np.array), METHODS[name](there, to_device))
+
+
+@no_kernels
+def test_masks_on_a_device_tell_where_they_are(rng, tensors_on_device):
+    masks = Masks.from_dense(noise_in_rectangles(rng, 12, (23, 130))).to(DEVICE)
+    assert repr(masks).endswith(f"device='{masks.device}')")
+    assert masks.to(DEVICE) is masks
+
+
+@no_kernels
+@pytest.mark.parametrize(
+    "dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
+)
+def test_labels_equal_the_cpu(rng, tensors_on_device, dtype):
+    info = np.iinfo(dtype)
+    for size in [(1, 1), (9, 7), (33, 129), (0, 4), (4, 0)]:
+        values = rng.integers(info.min, info.max, 12, dtype, endpoint=True)
+        values[:6] = 0, 1, 100, info.max, info.min, 0
+        image = values[np.kron(rng.integers(0, 12, size), np.ones((3, 5), int))]
+        there = torch.from_numpy(image).to(DEVICE)
+        assert_same(Masks.from_labels(image), Masks.from_labels(there))
+        assert_same(Masks.from_labels(image.T), Masks.from_labels(there.T))
+    assert len(Masks.from_labels(torch.zeros(3, 70, dtype=there.dtype, device=DEVICE))[0]) == 0
+
+
+@no_kernels
+def test_more_labels_than_there_was_room_for(rng, tensors_on_device):
+    image = rng.permutation(300 * 300).reshape(300, 300) - 1000
+    there = torch.from_numpy(image).to(DEVICE)
+    assert_same(Masks.from_labels(image), Masks.from_labels(there))
+
+
+@no_kernels
+def test_bad_labels_on_a_device(rng, tensors_on_device):
+    for dtype in (torch.bool, torch.float32, torch.complex64):
+        with pytest.raises(TypeError, match=r"image is .*, expected integers"):
+            Masks.from_labels(torch.zeros(3, 4, dtype=dtype, device=DEVICE))
+    with pytest.raises(TypeError, match=r"image is .*, expected integers"):
+        Masks.from_labels(torch.zeros(3, dtype=torch.int32, device=DEVICE))
+    masks = Masks.from_dense(torch.ones(2, 3, 4, dtype=torch.bool, device=DEVICE))
+    with pytest.raises(ValueError, match=r"values\[1\] is 2147483648, which does not fit into"):
+        masks.to_labels(torch.tensor([1, 2**31], device=DEVICE))
+    for wrong in (torch.tensor([1], device=DEVICE), torch.tensor([1], dtype=torch.int32)):
+        with pytest.raises(ValueError, match=r"values has shape \(1,\), expected \(2,\)"):
+            masks.to_labels(wrong.to(DEVICE))
+    with pytest.raises(TypeError, match=r"values is .*, expected integers \(2,\)"):
+        masks.to_labels(torch.tensor([0.5, 1], device=DEVICE))
+    with pytest.raises(ValueError, match="other has 2 masks, expected 3 or 1"):
+        masks[[0, 1, 0]] | masks
+    with pytest.raises(ValueError, match="expected at most 2\\^32 - 1 pixels"):
+        masks.crop((0, 0, 65536, 65536)).to_rle()
+
+
+@no_kernels
+def test_codes_count_to_the_last_pixel(tensors_on_device):
+    """Runs, and where they end, that do not fit into 31 bits; several masks of such an image."""
+    size = 60000, 70000
+    counts = [[4_000_000_000, 5, 199_999_995], [4_199_999_999, 1], [0, 3, 4_199_999_997]]
+    masks = Masks.from_rle([{"size": size, "counts": runs} for runs in counts])
+    assert [rle["counts"] for rle in masks.to(DEVICE).to_rle(compressed=False)] == counts
+
+
+@on_gpu
+@pytest.mark.parametrize("name", METHODS)
+def test_large_masks_equal_the_cpu(rng, name):
+    masks = Masks.from_dense(noise_in_rectangles(rng, 60, (480, 700)))
+    assert_same(METHODS[name](masks, np.array), METHODS[name](masks.to("cuda"), to_device))
+
+
+@on_gpu
+def test_masks_do_not_wait(rng):
+    masks = Masks.from_dense(noise_in_rectangles(rng, 60, (480, 700))).to("cuda")
+    values = torch.arange(60, dtype=torch.int32, device="cuda")
+
+    def work():
+        return masks.area, masks.to_dense(), masks.to_labels(), masks.to_labels(values)
+
+    expected = work(), Masks.cat([masks, masks])
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        got = work(), Masks.cat([masks, masks])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(map(torch.equal, expected[0], got[0]))
+    assert expected[1] == got[1]
 
 
 @on_gpu

@@ -122,5 +122,14 @@ void fill_masks(const Source& source, int64_t most, const View<const int32_t, 2>
          blocks);
 }
 
+// Either pass.
+template <class Source>
+void make_masks(const Source& source, int64_t most, const MasksInMaking& made, const Stream& stream) {
+  if (!made.are_placed) return box_masks(source, most, made.boxes, made.offsets, stream);
+  const View<const int32_t, 2> boxes{made.boxes.data, {made.boxes.shape[0], 4}};
+  const View<const int64_t, 1> offsets{made.offsets.data, {made.offsets.shape[0]}};
+  fill_masks(source, most, boxes, offsets, made.words, stream);
+}
+
 }  // namespace
 }  // namespace pyifcn

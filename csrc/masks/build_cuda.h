@@ -13,6 +13,14 @@ namespace pyifcn {
 // Masks that would have more words are refused: sums of sizes stop there.
 inline constexpr int64_t kMostMaskWords = int64_t(1) << 59;
 
+// The arrays of masks, of which the first pass writes boxes and offsets, and the second words.
+struct MasksInMaking {
+  View<int32_t, 2> boxes;    // (N, 4)
+  View<int64_t, 1> offsets;  // (N + 1,)
+  View<uint64_t, 1> words;
+  bool are_placed;  // the second pass
+};
+
 // Turns boxes without pixels (N, 4) into zeros, and writes offsets (N + 1,).
 void place_masks_cuda(const View<int32_t, 2>& boxes, const View<int64_t, 1>& offsets, const Stream& stream);
 

@@ -95,12 +95,6 @@ int64_t sum_of(RunsSpan runs) {
 
 }  // namespace
 
-void check_size(ImageSize size) {
-  const auto [height, width] = size;
-  require(height >= 0 && width >= 0 && (height == 0 || width <= kMostPixels / height), "size is ", height,
-          " x ", width, ", expected at most 2^32 - 1 pixels");
-}
-
 void parse_runs(std::string_view code, ImageSize size, Runs& runs) {
   RunsWriter writer(size, code.size(), runs);
   for (size_t at = 0; at < code.size();) writer.add(read_number(code, at) + writer.two_before());

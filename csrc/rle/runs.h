@@ -12,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/check.h"
+
 namespace pyifcn {
 
 using Runs = std::vector<uint32_t>;
@@ -26,7 +28,11 @@ struct ImageSize {
 };
 
 // Throws unless the sides are not negative and the pixels can be counted.
-void check_size(ImageSize size);
+inline void check_size(ImageSize size) {
+  const auto [height, width] = size;
+  require(height >= 0 && width >= 0 && (height == 0 || width <= kMostPixels / height), "size is ", height,
+          " x ", width, ", expected at most 2^32 - 1 pixels");
+}
 
 // The runs of a string or of numbers, which must sum to the image's pixels.
 void parse_runs(std::string_view code, ImageSize size, Runs& runs);

@@ -20,11 +20,16 @@ from pyifcn._cuda import (
     ps_roi,
     ps_roi_backward,
 )
+from pyifcn._gpu.mask_geometry import masks_flip, masks_resize, masks_shift
+from pyifcn._gpu.mask_labels import masks_from_labels, masks_to_labels
+from pyifcn._gpu.mask_sets import masks_combine, masks_merge
 from pyifcn._gpu.masks import (
     masks_cat,
+    masks_equal,
     masks_from_dense,
     masks_patch,
     masks_slice,
+    masks_split,
     masks_take,
 )
 from pyifcn._gpu.nms import batched_nms, batched_nms_groups, nms, nms_groups
@@ -33,6 +38,7 @@ from pyifcn._gpu.nms_padded import nms_padded
 from pyifcn._gpu.overlap import masks_iou, masks_nms, matrix_nms
 from pyifcn._gpu.paste import paste_masks
 from pyifcn._gpu.propose import propose, render
+from pyifcn._gpu.rle import rle_unpack
 from pyifcn._gpu.soft_nms import soft_nms
 
 __all__ = [
@@ -43,13 +49,22 @@ __all__ = [
     "batched_nms_groups",
     "masks_area",
     "masks_cat",
+    "masks_combine",
+    "masks_equal",
+    "masks_flip",
     "masks_from_dense",
+    "masks_from_labels",
     "masks_iou",
+    "masks_merge",
     "masks_nms",
     "masks_patch",
+    "masks_resize",
+    "masks_shift",
     "masks_slice",
+    "masks_split",
     "masks_take",
     "masks_to_dense",
+    "masks_to_labels",
     "matrix_nms",
     "nms",
     "nms_from_iou",
@@ -62,6 +77,7 @@ __all__ = [
     "ps_roi",
     "ps_roi_backward",
     "render",
+    "rle_unpack",
     "soft_nms",
 ]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 from pyifcn import _cuda
@@ -26,12 +27,25 @@ def build(
     boxes = like.new_empty((count, 4), dtype=torch.int32)
     offsets = like.new_empty((count + 1,), dtype=torch.int64)
     box(boxes, offsets)
-    size = int(offsets[-1])
-    if size >= _cuda.MOST_MASK_WORDS:
-        raise ValueError("masks would be too large to address")
-    words = like.new_empty((size,), dtype=torch.uint64)
+    words = new_words(int(offsets[-1]), like)
     fill(boxes, offsets, words)
     return boxes, offsets, words
+
+
+def build_alike(count: int, like: Any, make: Callable[[Any, Any, Any], None]) -> Arrays:
+    """`build` by a function for both passes; in the first the words are None."""
+    return build(count, like, lambda boxes, offsets: make(boxes, offsets, None), make)
+
+
+def new_words(size: int, like: Any) -> Any:
+    """Memory for the words of masks beside `like`.
+
+    Raises:
+        ValueError: They are more than can be addressed.
+    """
+    if size >= _cuda.MOST_MASK_WORDS:
+        raise ValueError("masks would be too large to address")
+    return like.new_empty((size,), dtype=sys.modules["torch"].uint64)
 
 
 def masks_from_dense(array: Any, execution: Any) -> Arrays:
@@ -49,6 +63,24 @@ def masks_slice(boxes: Any, offsets: Any, words: Any, begin: int, end: int) -> A
     """Masks [begin, end), which lie within them."""
     first, last = sys.modules["torch"].stack((offsets[begin], offsets[end])).tolist()
     return boxes[begin:end].clone(), offsets[begin : end + 1] - first, words[first:last].clone()
+
+
+def masks_split(boxes: Any, offsets: Any, words: Any) -> Iterator[Arrays]:
+    """Each mask by itself; the CPU waits once for all, for where they begin."""
+    for i, (first, last) in enumerate(pairwise(offsets.tolist())):
+        yield boxes[i : i + 1].clone(), offsets[i : i + 2] - first, words[first:last].clone()
+
+
+def masks_equal(
+    boxes: Any, offsets: Any, words: Any, other_boxes: Any, other_offsets: Any, other_words: Any
+) -> bool:
+    """Whether as many masks are the same."""
+    torch = sys.modules["torch"]
+    if len(words) != len(other_words):
+        return False
+    same = (boxes == other_boxes).all() & (offsets == other_offsets).all()
+    same &= (words.view(torch.int64) == other_words.view(torch.int64)).all()
+    return bool(same)
 
 
 def masks_take(boxes: Any, offsets: Any, words: Any, index: Any) -> Arrays:
@@ -96,10 +128,11 @@ def masks_cat(parts: list[Arrays]) -> Arrays:
 def masks_patch(boxes: Any, offsets: Any, words: Any, i: int, out: Any) -> None:
     """Writes `out`, of the size of mask i's box."""
     torch = sys.modules["torch"]
-    height, width = out.shape
     if out.numel() == 0:
         return
-    left = int(boxes[i, 0]) % 64
-    mine = masks_slice(boxes, offsets, words, i, i + 1)[2].view(torch.int64)
-    bits = mine.view(height, -1, 1) >> torch.arange(64, device=mine.device) & 1
-    out.copy_(bits.view(height, -1)[:, left : left + width])
+    rows, columns = (torch.arange(side, device=boxes.device) for side in out.shape)
+    left, right = boxes[i, 0].long(), boxes[i, 2].long()
+    across = (right + 63) // 64 - left // 64
+    columns = columns + left % 64
+    place = offsets[i] + rows[:, None] * across + columns // 64
+    out.copy_(words.view(torch.int64)[place] >> columns % 64 & 1)

@@ -26,6 +26,8 @@ class CocoMixin(Storage):
     def from_rle(cls, rles: Sequence[Rle], size: Sequence[int] | None = None) -> Self:
         """Masks of COCO's run-length codes.
 
+        They are made on the CPU, in NumPy arrays; `to("cuda")` moves them to a GPU.
+
         Args:
             rles: Dicts with `size` [h, w] and `counts`, a list of run lengths (column by column,
                 starting with background) or the same compressed into a `str` or `bytes`.
@@ -65,7 +67,8 @@ class CocoMixin(Storage):
         """Masks of filled polygons, pixel for pixel those that pycocotools draws.
 
         A mask is the union of its polygons, as of `pycocotools.mask.frPyObjects` and `merge`. What
-        reaches outside the image is cut off.
+        reaches outside the image is cut off. The masks are made on the CPU, in NumPy arrays;
+        `to("cuda")` moves them to a GPU.
 
         Args:
             polygons: For each mask a list of polygons, each a flat sequence x0, y0, x1, y1, ... in

@@ -52,6 +52,8 @@ class FormatsMixin(Storage):
     def from_patches(cls, patches: Sequence[Any], boxes: Any, size: Sequence[int]) -> Self:
         """Masks placed into an image, cut at its border and tightened.
 
+        They are made on the CPU and then moved to where `boxes` are.
+
         Args:
             patches: N arrays bool (h, w), each of its own size, NumPy or torch.
             boxes: int (N, 2) or (N, 4); the first two columns are the x, y of a patch's corner.

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from pyifcn._array import as_numpy, describe
-from pyifcn._runtime import cpu, num_threads
+from pyifcn._array import (
+    as_numpy,
+    background,
+    compiled,
+    describe,
+    is_tensor,
+    kind_of,
+    on_gpu,
+)
 from pyifcn.masks.storage import Storage, checked_size
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 _INT32 = np.iinfo(np.int32)
+_WITHIN_INT32 = {f"torch.{name}" for name in ("int8", "uint8", "int16", "uint16", "int32")}
 
 
 class LabelsMixin(Storage):
@@ -39,14 +49,19 @@ class LabelsMixin(Storage):
             >>> values.tolist(), masks.area.tolist()
             ([2, 7], [1, 3])
         """
-        pixels = as_numpy(image, "image")
-        if pixels.ndim != 2 or pixels.dtype.kind not in "iu":
+        pixels: Any = image.detach() if on_gpu(image) else as_numpy(image, "image")
+        if pixels.ndim != 2 or kind_of(pixels) not in "iu":
             raise TypeError(f"image is {describe(image)}, expected integers (H, W)")
-        size, dtype = checked_size(pixels.shape), pixels.dtype.newbyteorder("=")
-        pixels = np.ascontiguousarray(pixels, dtype)
-        *made, values = cpu.masks_from_labels(pixels, num_threads())
+        size = checked_size(pixels.shape)
+        if is_tensor(pixels):
+            pixels = pixels.contiguous()
+        else:
+            pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
+        module, execution = compiled(pixels)
+        *made, values = module.masks_from_labels(pixels, execution)
         masks = cls._of(size, *made, like=image)
-        return masks, masks._result(values.view(dtype))
+        values = values.view(pixels.dtype)
+        return masks, values if is_tensor(values) else masks._result(values)
 
     def to_labels(self, values: Any = None) -> Any:
         """A label image; where masks overlap, the first is on top.
@@ -68,15 +83,27 @@ class LabelsMixin(Storage):
             >>> masks.to_labels().tolist(), masks.to_labels([5, -1]).tolist()
             ([[1, 1, 2]], [[5, 5, -1]])
         """
+        painted = _checked_values(values, self._arrays[0])
+        out = background(self._size, self._arrays[0], "int32")
+        module, execution = self._compiled()
+        module.masks_to_labels(*self._arrays, painted, out, execution)
+        return out
+
+
+def _checked_values(values: Any, like: Any) -> Any:
+    """int32, one for each of `like`'s rows, beside it if that is on a GPU."""
+    count = len(like)
+    if on_gpu(like):
+        torch = sys.modules["torch"]
         if values is None:
-            values = np.arange(1, len(self) + 1)
-        painted = _checked_values(values, len(self))
-        out = np.zeros(self._size, np.int32)
-        cpu.masks_to_labels(*self._arrays, painted, out, num_threads())
-        return self._result(out)
+            return torch.arange(1, count + 1, dtype=torch.int32, device=like.device)
+        if on_gpu(values) and str(values.dtype) in _WITHIN_INT32 and values.shape == (count,):
+            return values.to(like.device, torch.int32).contiguous()
+        return torch.from_numpy(_int32_of(values, count)).to(like.device)
+    return _int32_of(np.arange(1, count + 1) if values is None else values, count)
 
 
-def _checked_values(values: Any, count: int) -> Any:
+def _int32_of(values: Any, count: int) -> npt.NDArray[np.int32]:
     array = as_numpy(values, "values")
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"values is {describe(values)}, expected integers ({count},)")

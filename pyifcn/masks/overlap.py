@@ -6,8 +6,6 @@ import math
 import sys
 from typing import Any, Literal, SupportsFloat
 
-import numpy as np
-
 from pyifcn._array import (
     as_dtype,
     as_number,
@@ -17,6 +15,7 @@ from pyifcn._array import (
     describe,
     empty,
     is_tensor,
+    kind_of,
     on_gpu,
     zeros,
 )
@@ -77,7 +76,7 @@ def _as_column(values: Any, name: str, like: Any, kinds: str, dtype: str) -> Any
         values = values.double()  # NumPy has no bfloat16
     if not (on_gpu(values) and on_gpu(like)):
         values = as_numpy(values, name)
-    if _kind(values) not in kinds and 0 not in values.shape:
+    if kind_of(values) not in kinds and 0 not in values.shape:
         raise TypeError(
             f"{name} is {describe(values)}, expected {'numbers' if 'f' in kinds else 'integers'}"
         )
@@ -86,12 +85,3 @@ def _as_column(values: Any, name: str, like: Any, kinds: str, dtype: str) -> Any
     if on_gpu(like):
         values = sys.modules["torch"].as_tensor(values, device=like.device).detach()
     return contiguous(as_dtype(values, dtype), name, 1)
-
-
-def _kind(values: Any) -> str:
-    """The kind of dtype as NumPy has it."""
-    if isinstance(values, np.ndarray):
-        return values.dtype.kind
-    if values.is_floating_point():
-        return "f"
-    return "i" if str(values.dtype).startswith(("torch.int", "torch.uint")) else "b"

@@ -185,7 +185,11 @@ class Storage:
         return len(self._arrays[0])
 
     def __iter__(self) -> Iterator[Self]:
-        return (self[i] for i in range(len(self)))
+        if not on_gpu(self._arrays[0]):
+            return (self[i] for i in range(len(self)))
+        module, _ = self._compiled()
+        each = module.masks_split(*self._arrays)
+        return (self._of(self._size, *arrays) for arrays in each)
 
     def __getitem__(self, index: Any) -> Self:
         """A `Masks` of the chosen masks, by an int, a slice, ints or bools of rank 1."""
@@ -215,7 +219,7 @@ class Storage:
         return self._take(np.flatnonzero(chosen))
 
     def _take_on_gpu(self, index: torch.Tensor) -> Self:
-        if index.is_floating_point() or index.is_complex():
+        if (index.is_floating_point() or index.is_complex()) and len(index):
             raise TypeError(f"index is {describe(index)}, expected ints or bools of rank 1")
         if str(index.dtype) == "torch.bool":
             if len(index) != len(self):
@@ -245,8 +249,12 @@ class Storage:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Storage):
             return NotImplemented
-        mine, yours = self.numpy()._arrays, other.numpy()._arrays
-        return self._size == other._size and all(map(np.array_equal, mine, yours))
+        if self._size != other._size or len(self) != len(other):
+            return False
+        if on_gpu(self._arrays[0]) and self.device == other.device:
+            module, _ = self._compiled()
+            return bool(module.masks_equal(*self._arrays, *other._arrays))
+        return all(map(np.array_equal, self.numpy()._arrays, other.numpy()._arrays))
 
     def __repr__(self) -> str:
         where = f", device='{self.device}'" if self._is_torch else ""

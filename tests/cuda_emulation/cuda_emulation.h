@@ -354,6 +354,11 @@ inline int __ffsll(long long bits) { return __builtin_ffsll(bits); }
 inline int __clzll(long long bits) {
   return bits == 0 ? 64 : __builtin_clzll(static_cast<unsigned long long>(bits));
 }
+inline unsigned long long __brevll(unsigned long long bits) {
+  unsigned long long reversed = 0;
+  for (int i = 0; i < 64; ++i) reversed |= (bits >> i & 1) << (63 - i);
+  return reversed;
+}
 
 template <class T>
 T atomicAdd(T* address, T value) {

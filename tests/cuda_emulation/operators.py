@@ -19,6 +19,10 @@ TESTS = (  # every other one in half of the processes: both halves take about as
     "test_paste_masks.py",
     "test_mask_overlap.py",
     "test_matrix_nms.py",
+    "test_rle.py",
+    "test_mask_geometry.py",
+    "test_mask_sets.py",
+    "test_mask_labels.py",
 )
 # What calls a kernel very often, what is of the CPU alone, and what only the CPU looks at: whether
 # windows and boxes are of images that are there.
@@ -26,7 +30,10 @@ LEFT_OUT = (
     "gradcheck or equals_torchvision or threads or every_target or bad_input and (outside or image)"
 )
 # What takes long under the emulation.
-SLOW = "million or many_boxes or many_tiny or exponential or every_half"
+SLOW = (
+    "million or many_boxes or many_tiny or exponential or every_half"
+    " or huge_images or every_pixel or many_labels"
+)
 
 
 def run(
