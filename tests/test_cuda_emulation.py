@@ -16,7 +16,10 @@ from cuda_emulation import build, operators
 
 ORDERS = "forward", "reverse", "1", "2"
 # At least one test that comes to each barrier.
-SOME = "float32 and reference and not (64 or 40 or 33 or grid or thin) or thresholds and 0.95"
+SOME = (
+    "float32 and reference and not (64 or 40 or 33 or grid or thin) or thresholds and 0.95"
+    " or cuda-size4 or kinds_are_mixed or strides_and"
+)
 SOUND = "sound", "sound_atomics"
 FAULTS_OF_MEMORY = {
     "writes_beyond_the_end": "heap-buffer-overflow",

@@ -49,7 +49,7 @@ class LabelsMixin(Storage):
             >>> values.tolist(), masks.area.tolist()
             ([2, 7], [1, 3])
         """
-        pixels = image.detach() if on_gpu(image) else as_numpy(image, "image")
+        pixels: Any = image.detach() if on_gpu(image) else as_numpy(image, "image")
         if pixels.ndim != 2 or kind_of(pixels) not in "iu":
             raise TypeError(f"image is {describe(image)}, expected integers (H, W)")
         size = checked_size(pixels.shape)

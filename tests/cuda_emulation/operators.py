@@ -9,13 +9,13 @@ HERE = Path(__file__).parent
 TESTS = (
     *("test_assemble.py", "test_nms.py", "test_propose.py", "test_ps_roi.py"),
     *("test_assemble_rois.py", "test_rle.py", "test_mask_geometry.py", "test_mask_sets.py"),
-    "test_mask_labels.py",
+    *("test_mask_labels.py", "test_masks.py"),
 )
 # What takes long under the emulation, what is of the CPU alone, and what only the CPU looks at:
 # whether windows and boxes are of images that are there.
 LEFT_OUT = (
     "gradcheck or million or torchvision or threads or bad_input and (outside or image)"
-    " or huge_images or every_pixel or many_labels"
+    " or huge_images or every_pixel or many_labels or many_tiny or real_masks"
 )
 
 
