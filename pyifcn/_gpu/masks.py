@@ -84,29 +84,40 @@ def masks_equal(
 
 
 def masks_take(boxes: Any, offsets: Any, words: Any, index: Any) -> Arrays:
-    """The masks of an index, which may count from the end.
+    """The masks of an index of bools, or of ints, which may count from the end.
 
-    The CPU waits once, for the number of words and whether the index was in range.
+    The CPU waits once, for the numbers of masks and words and whether the index was in range.
     """
     torch = sys.modules["torch"]
     count = len(boxes)
     index = torch.as_tensor(index, device=boxes.device)
     if len(index) == 0:
         return boxes[:0].clone(), offsets[:1].clone(), words[:0].clone()
+    if index.dtype == torch.bool:
+        place = index.logical_not().argsort(stable=True)  # those chosen first
+        sizes = (offsets[place + 1] - offsets[place]) * index[place]
+        ends = sizes.cumsum(0)
+        size, chosen = torch.stack((ends[-1], index.sum())).tolist()
+        return _gather(boxes, offsets, words, place[:chosen], ends[:chosen], size)
     wrong = (index < -count) | (index >= count)
     if count == 0:
         raise _out_of_range(index[wrong], count)
     place = index.clamp(-count, count - 1).remainder(count)
-    starts = offsets[place]
-    sizes = offsets[place + 1] - starts
-    ends = sizes.cumsum(0)
+    ends = (offsets[place + 1] - offsets[place]).cumsum(0)
     size, any_wrong = torch.stack((ends[-1], wrong.any())).tolist()
     if any_wrong:
         raise _out_of_range(index[wrong], count)
-    shift = torch.repeat_interleave(starts - (ends - sizes), sizes, output_size=size)
+    return _gather(boxes, offsets, words, place, ends, size)
+
+
+def _gather(boxes: Any, offsets: Any, words: Any, place: Any, ends: Any, size: int) -> Arrays:
+    """The masks at `place`, whose words end at `ends`, `size` in all."""
+    torch = sys.modules["torch"]
+    new_offsets = torch.cat((offsets[:1], ends))
+    shift = offsets[place] - new_offsets[:-1]
+    shift = torch.repeat_interleave(shift, new_offsets.diff(), output_size=size)
     source = shift + torch.arange(size, device=boxes.device)
-    chosen = words.view(torch.int64)[source].view(torch.uint64)
-    return boxes[place], torch.cat((offsets[:1], ends)), chosen
+    return boxes[place], new_offsets, words.view(torch.int64)[source].view(torch.uint64)
 
 
 def _out_of_range(wrong: Any, count: int) -> IndexError:

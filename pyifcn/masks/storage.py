@@ -224,9 +224,10 @@ class Storage:
         if str(index.dtype) == "torch.bool":
             if len(index) != len(self):
                 raise IndexError(f"index has {len(index)} bools for {len(self)} masks")
-            index = index.nonzero()[:, 0]
+        else:
+            index = index.long()
         module, _ = self._compiled()
-        return self._of(self._size, *module.masks_take(*self._arrays, index.long()), like=self)
+        return self._of(self._size, *module.masks_take(*self._arrays, index.detach()), like=self)
 
     def _slice(self, begin: int, end: int) -> Self:
         module, _ = self._compiled()

@@ -23,6 +23,7 @@ TESTS = (  # every other one in half of the processes: both halves take about as
     "test_mask_geometry.py",
     "test_mask_sets.py",
     "test_mask_labels.py",
+    "test_masks.py",
 )
 # What calls a kernel very often, what is of the CPU alone, and what only the CPU looks at: whether
 # windows and boxes are of images that are there.
@@ -32,7 +33,7 @@ LEFT_OUT = (
 # What takes long under the emulation.
 SLOW = (
     "million or many_boxes or many_tiny or exponential or every_half"
-    " or huge_images or every_pixel or many_labels"
+    " or huge_images or every_pixel or many_labels or real_masks"
 )
 
 
