@@ -55,7 +55,7 @@ void bind_soft_suppress(py::handle boxes, py::handle scores, py::handle places, 
                                 by_box,
                                 by_box + 4 * p.shape[0],
                                 by_cell,
-                                by_cell + 4 * c.shape[0],
+                                reinterpret_cast<ScoreKey<E>*>(by_cell + 4 * c.shape[0]),
                                 indices,
                                 k.view<E, 1>().data};
     soft_nms_cuda(job, stream);

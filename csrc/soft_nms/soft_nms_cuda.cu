@@ -89,16 +89,15 @@ struct Category {
   // Neighbouring cells, which are met together, are different warps'.
   __device__ int64_t cell_at(int64_t n) const { return warp + warps * n; }
 
-  __device__ void store_best(int64_t cell, E score, unsigned index) const {
-    job.best[first + cell] = score;
-    job.best_index[first + cell] = index;
-    if (!(score == score)) job.bounds[4 * (first + cell)] = infinity<E>();  // nothing meets these
+  __device__ void store_best(int64_t cell, const Best<E>& best) const {
+    job.best[first + cell] = best.key;
+    job.best_index[first + cell] = best.index;
+    if (best.key == 0) job.bounds[4 * (first + cell)] = infinity<E>();  // nothing meets these
   }
 
   __device__ void fill(int64_t cell) const {
     Box<E> bounds{infinity<E>(), infinity<E>(), -infinity<E>(), -infinity<E>()};
-    E best = none<E>();
-    unsigned best_index = 0;
+    Best<E> best{0, 0};
     const int64_t cell_end = ::min(end, begin + kWarp * (cell + 1));
     for (int64_t place = begin + kWarp * cell; place < cell_end; ++place) {
       const int64_t index = job.places.data[place];
@@ -111,25 +110,25 @@ struct Category {
       if (!there || !meets_any) continue;
       bounds.x1 = ::min(bounds.x1, box.x1), bounds.y1 = ::min(bounds.y1, box.y1);
       bounds.x2 = ::max(bounds.x2, box.x2), bounds.y2 = ::max(bounds.y2, box.y2);
-      if (Best<E>::of(best, best_index) < Best<E>::of(score, unsigned(index)))
-        best = score, best_index = unsigned(index);
+      const Best<E> mine = Best<E>::of(score, unsigned(index));
+      if (best < mine) best = mine;
     }
     E* out = job.bounds + 4 * (first + cell);
     out[0] = bounds.x1, out[1] = bounds.y1, out[2] = bounds.x2, out[3] = bounds.y2;
-    store_best(cell, best, best_index);
+    store_best(cell, best);
   }
 
   // The best of all; all threads call it. `bests` is free again after the next barrier.
   __device__ Best<E> best_of_all(Best<E>* bests) const {
-    Best<E> mine = Best<E>::of(none<E>(), 0);
+    Best<E> mine{0, 0};
     for (int64_t cell = cell_at(lane); cell < cells; cell += int64_t(warps) * kWarp) {
-      const auto best = Best<E>::of(job.best[first + cell], unsigned(job.best_index[first + cell]));
+      const Best<E> best{job.best[first + cell], unsigned(job.best_index[first + cell])};
       if (mine < best) mine = best;
     }
     mine = best_in_warp(mine);
     if (lane == 0) bests[warp] = mine;
     __syncthreads();
-    return best_in_warp(lane < warps ? bests[lane] : Best<E>::of(none<E>(), 0));
+    return best_in_warp(lane < warps ? bests[lane] : Best<E>{0, 0});
   }
 
   __device__ bool is_met(int64_t cell, const Boxes<Scalar<E>>& box) const {
@@ -155,9 +154,7 @@ struct Category {
       job.left[place] = score;
     }
     const Best<E> best = best_in_warp(Best<E>::of(score, my_index));
-    const unsigned holders = __ballot_sync(kAllLanes, my_index == best.index && score == score);
-    const E best_score = __shfl_sync(kAllLanes, score, holders ? __ffs(int(holders)) - 1 : 0);
-    if (lane == holder) store_best(cell, holders ? best_score : none<E>(), best.index);
+    if (lane == holder) store_best(cell, best);
   }
 };
 

@@ -5,6 +5,7 @@
 
 #include "core/stream.h"
 #include "core/view.h"
+#include "nms/falling.h"
 #include "soft_nms/rule.h"
 
 namespace pyifcn {
@@ -23,7 +24,7 @@ struct SoftNmsCudaJob {
   E* placed;            // (N, 4): the boxes by place
   E* left;              // (N,): their scores now, NaN where a box is not there
   E* bounds;            // (cells, 4)
-  E* best;              // (cells,): of the scores; NaN where nothing is left
+  ScoreKey<E>* best;    // (cells,): of the scores, as keys that rise with them; 0 where nothing is left
   int64_t* best_index;  // (cells,): the lowest index that has it
   E* kept;              // out, (N,), NaN: becomes the score with which a box is kept
 };
