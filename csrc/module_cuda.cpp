@@ -11,7 +11,9 @@ PYBIND11_MODULE(_cuda, module) {
   module.attr("toolkit") = PYIFCN_CUDA_TOOLKIT;
   register_assemble(module);
   register_mask_pixels(module);
+  register_mask_voting(module);
   register_nms(module);
   register_propose(module);
   register_ps_roi(module);
+  register_vote(module);
 }

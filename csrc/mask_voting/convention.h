@@ -107,6 +107,7 @@ struct RenderTaps {
   E start, scale, centre;
   int64_t last;
 
+  RenderTaps() = default;
   PYIFCN_INLINE RenderTaps(const Convention& convention, const BoxAxis& span, int64_t mask_side)
       : start(E(span.start)),
         scale(E(mask_side) / E(span.side)),

@@ -18,6 +18,7 @@ from pyifcn._cuda import (
     ps_roi,
     ps_roi_backward,
 )
+from pyifcn._gpu.mask_voting import mask_voting
 from pyifcn._gpu.masks import (
     masks_cat,
     masks_from_dense,
@@ -27,12 +28,14 @@ from pyifcn._gpu.masks import (
 )
 from pyifcn._gpu.nms import batched_nms, nms
 from pyifcn._gpu.propose import propose, propose_logits
+from pyifcn._gpu.vote import vote
 
 __all__ = [
     "assemble",
     "assemble_backward",
     "assemble_dense",
     "batched_nms",
+    "mask_voting",
     "masks_area",
     "masks_cat",
     "masks_from_dense",
@@ -45,6 +48,7 @@ __all__ = [
     "propose_logits",
     "ps_roi",
     "ps_roi_backward",
+    "vote",
 ]
 
 
