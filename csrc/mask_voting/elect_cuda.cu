@@ -33,8 +33,8 @@ __device__ Box<E> box_at(const VotingInput& in, int64_t i) {
 }
 
 template <class E>
-__device__ E iou_of(const VotingInput& in, const Box<E>& a, const Box<E>& b) {
-  return iou(a, b, Scalar<E>{E(in.options.convention.last)}, Scalar<E>{0}).v;
+__device__ Scalar<E> common_of(const VotingInput& in, const Box<E>& a, const Box<E>& b) {
+  return intersection(a, b, Scalar<E>{E(in.options.convention.last)}, Scalar<E>{0});
 }
 
 __device__ float score_at(const VotingInput& in, int64_t i, int32_t label) {
@@ -65,6 +65,12 @@ __device__ uint64_t largest_of_block(uint64_t value, uint64_t* slots) {
   return value;
 }
 
+// The threshold is not negative: boxes that have nothing in common need no division.
+__device__ bool suppresses(const ElectJob& job, const Box<float>& kept, const Box<float>& other) {
+  const Scalar<float> common = common_of(job.in, kept, other);
+  return common.v > 0 && iou(kept, other, common).v > job.suppressing;
+}
+
 __global__ void __launch_bounds__(kThreads) suppress_kernel(const ElectJob job) {
   __shared__ uint64_t slots[2][kWarps];
   const int64_t boxes = job.in.boxes.shape[0], me = threadIdx.x, most = job.kept.shape[2];
@@ -88,7 +94,7 @@ __global__ void __launch_bounds__(kThreads) suppress_kernel(const ElectJob job) 
     best = 0;
     for (int64_t i = me; i < boxes; i += kThreads) {
       if (keys[i] == 0) continue;
-      if (i == chosen || iou_of(job.in, box, box_at<float>(job.in, i)) > job.suppressing)
+      if (i == chosen || suppresses(job, box, box_at<float>(job.in, i)))
         keys[i] = 0;
       else
         best = ::max(best, candidate(keys[i], i));
@@ -103,25 +109,34 @@ struct Least {
   int64_t room;
 };
 
+constexpr int kChooseThreads = 1024;
+constexpr int kDigits = 256, kDigitsInGroup = 16;
+
 // Finds the `most`-th largest of some keys, eight bits after the other. All threads call it.
 __device__ Least least_of_best(const uint32_t* keys, int64_t count, int64_t most) {
-  __shared__ int counts[256];
-  __shared__ int digit;
   __shared__ int64_t above;
-  static_assert(kThreads == 256);
-  const int me = int(threadIdx.x);
+  __shared__ int counts[kDigits], groups[kDigits / kDigitsInGroup], digit;
+  const int me = int(threadIdx.x), my_group = me / kDigitsInGroup;
   Least least{0, most};
   for (int shift = 24; shift >= 0; shift -= 8) {
-    counts[me] = 0;
+    if (me < kDigits) counts[me] = 0;
     if (me == 0) digit = -1;
     __syncthreads();
-    for (int64_t i = me; i < count; i += kThreads)
+    for (int64_t i = me; i < count; i += kChooseThreads)
       if (keys[i] > 0 && (uint64_t(keys[i] ^ least.key) >> (shift + 8)) == 0)
-        atomicAdd(&counts[keys[i] >> shift & 255], 1);
+        atomicAdd(&counts[keys[i] >> shift & (kDigits - 1)], 1);
     __syncthreads();
-    int64_t larger = 0;
-    for (int other = me + 1; other < 256; ++other) larger += counts[other];
-    if (larger < least.room && least.room <= larger + counts[me]) digit = me, above = larger;
+    if (me < kDigits / kDigitsInGroup) {
+      groups[me] = 0;
+      for (int i = 0; i < kDigitsInGroup; ++i) groups[me] += counts[me * kDigitsInGroup + i];
+    }
+    __syncthreads();
+    if (me < kDigits) {
+      int64_t larger = 0;
+      for (int group = my_group + 1; group < kDigits / kDigitsInGroup; ++group) larger += groups[group];
+      for (int other = me + 1; other < (my_group + 1) * kDigitsInGroup; ++other) larger += counts[other];
+      if (larger < least.room && least.room <= larger + counts[me]) digit = me, above = larger;
+    }
     __syncthreads();
     if (digit < 0) return {1, most};  // there are fewer
     least.key |= uint32_t(digit) << shift;
@@ -132,19 +147,20 @@ __device__ Least least_of_best(const uint32_t* keys, int64_t count, int64_t most
 }
 
 // One block. Of equal scores the first ones go on where the result is limited to `most`, else all.
-__global__ void __launch_bounds__(kThreads) choose_kernel(const ElectJob job) {
-  __shared__ int ballots[2][kWarps];
+__global__ void __launch_bounds__(kChooseThreads) choose_kernel(const ElectJob job) {
+  __shared__ int ballots[2][kChooseThreads / kWarp];
   const int64_t most = job.kept.shape[2], slots = job.kept.shape[1] * most, me = threadIdx.x;
   const uint32_t *keys = job.kept.data, *boxes = keys + slots;
   const Least least = least_of_best(keys, slots, job.in.options.most);
   int64_t equals = 0, found = 0;
-  for (int64_t begin = 0; begin < slots; begin += kThreads) {
+  for (int64_t begin = 0; begin < slots; begin += kChooseThreads) {
     const int64_t slot = begin + me;
     const uint32_t key = slot < slots ? keys[slot] : 0;
     const Rank equal = rank_among(key == least.key, ballots[0]);
     const bool has_room = !job.in.options.convention.full || equals + equal.before < least.room;
-    const Rank rank = rank_among(key > least.key || (key == least.key && has_room), ballots[1]);
-    if (key > least.key || (key == least.key && has_room)) {
+    const bool goes_on = key > least.key || (key == least.key && has_room);
+    const Rank rank = rank_among(goes_on, ballots[1]);
+    if (goes_on) {
       Election& election = job.elections.data[found + rank.before];
       election.label = int32_t(slot / most) + 1;
       election.box = int32_t(boxes[slot]);
@@ -168,7 +184,9 @@ struct Electors {
   __device__ double score(int64_t j) const {
     const float score = score_at(in, j, election.label);
     if (!(score > 0)) return 0;
-    return iou_of(in, box, box_at<double>(in, j)) >= in.options.merge_threshold ? double(score) : 0;
+    const Box<double> other = box_at<double>(in, j);
+    const double overlap = iou(box, other, common_of(in, box, other)).v;
+    return overlap >= in.options.merge_threshold ? double(score) : 0;
   }
 };
 
@@ -245,7 +263,7 @@ __global__ void __launch_bounds__(kThreads) cast_ballots_kernel(const MergeJob j
 void elect_cuda(const ElectJob& job, const Stream& stream) {
   const OnDevice guard(stream.device);
   launch(suppress_kernel, {job.kept.shape[1], kThreads}, stream, job);
-  launch(choose_kernel, {1, kThreads}, stream, job);
+  launch(choose_kernel, {1, kChooseThreads}, stream, job);
   constexpr int64_t kEnough = 1024;
   launch(count_voters_kernel, {std::min(job.elections.shape[0], kEnough), kThreads}, stream, job);
 }

@@ -38,10 +38,10 @@ void bind_elect(const py::tuple& given, py::handle keys, py::handle kept, py::ha
 
 // `found` and what is the largest are of the sizes that the first step wrote; the others are those of
 // MergeJob.
-void bind_merge(const py::tuple& given, int64_t found, int64_t largest_region, int64_t largest_mask,
-                py::handle elections, py::handle mask_boxes, py::handle mask_starts, py::handle voters,
-                py::handle mask_words, py::handle regions, py::handle places, py::handle count,
-                py::handle boxes, py::handle masks, py::handle scores, py::handle labels,
+void bind_merge(const py::tuple& given, int64_t found, int64_t results, int64_t largest_region,
+                int64_t largest_mask, py::handle elections, py::handle mask_boxes, py::handle mask_starts,
+                py::handle voters, py::handle mask_words, py::handle regions, py::handle places,
+                py::handle ends, py::handle boxes, py::handle masks, py::handle scores, py::handle labels,
                 const py::tuple& stream) {
   const auto words = as_array(mask_words, "mask_words").view<uint64_t, 1>();
   const View<Voter, 1> ballots = voters_of(voters);
@@ -59,7 +59,7 @@ void bind_merge(const py::tuple& given, int64_t found, int64_t largest_region, i
                      ballots,
                      words,
                      as_array(places, "places").view<int32_t, 1>(),
-                     as_array(count, "count").view<int64_t, 1>().data,
+                     as_array(ends, "ends").view<int64_t, 1>().data + results + 1,
                      as_array(boxes, "boxes").view<float, 2>(),
                      as_array(masks, "masks").view<float, 3>(),
                      as_array(scores, "scores").view<float, 1>(),

@@ -23,7 +23,8 @@ PYIFCN_INLINE void over(const Corners<E>& boxes, int64_t i, E threshold, uint64_
       const int64_t j = 64 * word + lane;
       const VotingBox<V> other{V::load(boxes.x1 + j), V::load(boxes.y1 + j), V::load(boxes.x2 + j),
                                V::load(boxes.y2 + j), V::load(boxes.area + j)};
-      found |= uint64_t((iou(box, other, last, zero) > most).bits()) << lane;
+      const V common = intersection(box, other, last, zero);
+      found |= uint64_t((iou(box, other, common) > most).bits()) << lane;
     }
     bits[word] = found;
   }

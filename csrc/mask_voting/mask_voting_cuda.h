@@ -26,16 +26,17 @@ struct ElectJob {
 
 void elect_cuda(const ElectJob& job, const Stream& stream);
 
-// The second step. `found`, `countable`, ... are what the first one found.
+// The second step. `found`, `countable` and the largest mask are of the sizes that the first one found. There
+// is room for at least `countable` results.
 struct MergeJob {
   VotingInput in;
   int64_t found, largest_mask;
   TallyJob tally;  // `found` elections; the masks' boxes, starts and words; no words where values vote
   View<Voter, 1> voters;
   View<uint64_t, 1> mask_words;
-  View<int32_t, 1> places;  // (countable,): which election a result is of, -1 behind the last
+  View<int32_t, 1> places;  // which election a result is of, -1 behind the last
   int64_t* count;           // how many results there are
-  View<float, 2> boxes;     // (countable, 4)
+  View<float, 2> boxes;     // as many rows as there are places
   View<float, 3> masks;     // (countable, M, M); nothing where the results are a Masks
   View<float, 1> scores;
   View<int64_t, 1> labels;

@@ -19,10 +19,14 @@ PYIFCN_INLINE V area_of(V x1, V y1, V x2, V y2, V last) {
 }
 
 template <class V>
-PYIFCN_INLINE V iou(const VotingBox<V>& a, const VotingBox<V>& b, V last, V zero) {
+PYIFCN_INLINE V intersection(const VotingBox<V>& a, const VotingBox<V>& b, V last, V zero) {
   const V width = max(min(a.x2, b.x2) - max(a.x1, b.x1) + last, zero);
   const V height = max(min(a.y2, b.y2) - max(a.y1, b.y1) + last, zero);
-  const V common = width * height;
+  return width * height;
+}
+
+template <class V>
+PYIFCN_INLINE V iou(const VotingBox<V>& a, const VotingBox<V>& b, V common) {
   return common / (a.area + b.area - common);
 }
 

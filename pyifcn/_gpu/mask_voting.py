@@ -6,9 +6,7 @@ import sys
 from typing import Any
 
 from pyifcn import _cuda
-
-# What detections become: their shapes depend on whose convention it is.
-DROPS_SOME = ("fcis", "pyifcn")
+from pyifcn._gpu.masks import Arrays
 
 
 def mask_voting(
@@ -27,57 +25,85 @@ def mask_voting(
     """Boxes, masks, scores and labels; in "pyifcn" the masks are the arrays of a `Masks`.
 
     The CPU waits for the number of detections and the size of what is rendered, without which
-    there is no memory for it. A second time it waits where the votes themselves decide how much
-    is returned: "fcis" drops thin masks, and the words of a `Masks` are as many as they are.
+    there is no memory for it. It waits a second time only where the votes decide how much there
+    is: "fcis" drops thin masks, "pyifcn" empty ones, and a `Masks` has the words that it has.
     """
     torch = sys.modules["torch"]
     given = (masks, boxes, scores, height, width)
     given += (nms_threshold, merge_threshold, binary_threshold, most, convention)
-    count, classes = len(boxes), max(scores.shape[1] - 1, 0)
-    kept = min(most, count)
+    total, classes = len(boxes), max(scores.shape[1] - 1, 0)
+    kept = min(most, total)
     elections = _bytes(boxes, classes * kept, _cuda.ELECTION_BYTES)
-    drawn = boxes.new_empty((count, 4), dtype=torch.int32)
-    starts = boxes.new_empty((count,), dtype=torch.int64)
-    sizes = boxes.new_zeros((_cuda.BALLOT_SIZES,), dtype=torch.int64)
-    _cuda.mask_voting_elect(
-        given,
-        boxes.new_empty((classes, count), dtype=torch.int32),
-        boxes.new_empty((2, classes, kept), dtype=torch.int32),
-        *(elections, drawn, starts, sizes, execution),
+    rendered = (  # their boxes, and where their words start
+        boxes.new_empty((total, 4), dtype=torch.int32),
+        boxes.new_empty((total,), dtype=torch.int64),
     )
-    found, results, votes, region_words, largest_region, mask_words, largest_mask = sizes.tolist()
-    check_words(found, largest_region)
-    check_words(count, largest_mask)
+    sizes = boxes.new_zeros((_cuda.BALLOT_SIZES,), dtype=torch.int64)
+    keys = boxes.new_empty((classes, total), dtype=torch.int32)
+    best = boxes.new_empty((2, classes, kept), dtype=torch.int32)
+    _cuda.mask_voting_elect(given, keys, best, elections, *rendered, sizes, execution)
 
+    results = _results(boxes, min(most, len(elections), 1000))  # while the GPU works
+    found, count, votes, region_words, largest_region, mask_words, largest_mask = sizes.tolist()
+    check_words(found, largest_region)
+    check_words(total, largest_mask)
+    if count > len(results[0]):
+        results = _results(boxes, count)
+    places, ends, new_boxes, new_scores, labels = results
     full, side = convention == "pyifcn", masks.shape[-1]
+    merged = boxes.new_empty((0 if full else count, side, side))
     regions = boxes.new_empty((region_words if full else 0,), dtype=torch.uint64)
-    places = boxes.new_empty((results,), dtype=torch.int32)
-    # Where the words of each mask start, in all, and how many masks there are.
-    ends = boxes.new_empty((results + 2,), dtype=torch.int64)
-    new_boxes, new_scores = boxes.new_empty((results, 4)), boxes.new_empty((results,))
-    merged = boxes.new_empty((0 if full else results, side, side))
-    labels = boxes.new_empty((results,), dtype=torch.int64)
-    if results > 0:
+    if count > 0:
         _cuda.mask_voting_merge(
-            *(given, found, largest_region, largest_mask, elections, drawn, starts),
+            *(given, found, count, largest_region, largest_mask, elections, *rendered),
             _bytes(boxes, votes, _cuda.VOTER_BYTES),
             boxes.new_empty((mask_words,), dtype=torch.uint64),
-            *(regions, places, ends[results + 1 :], new_boxes, merged, new_scores, labels),
-            execution,
+            *(regions, places, ends, new_boxes, merged, new_scores, labels, execution),
         )
-    if not full:
-        if results > 0 and convention in DROPS_SOME:
-            results = int(ends[-1])
-        return new_boxes[:results], merged[:results], new_scores[:results], labels[:results]
+    if full:
+        merged = _as_masks(count, elections, places, regions, largest_region, ends, execution)
+        count = len(merged[0])
+    elif convention == "fcis" and count > 0:
+        count = int(ends[count + 1])
+        merged = merged[:count]
+    return new_boxes[:count], merged, new_scores[:count], labels[:count]
 
-    tight = boxes.new_empty((results, 4), dtype=torch.int32)
-    source = (elections, places, regions, largest_region)
-    _cuda.masks_box_merged(*source, tight, ends[: results + 1], execution)
-    size, kept = ends[results:].tolist() if results > 0 else (0, 0)
-    words = boxes.new_empty((size,), dtype=torch.uint64)
-    _cuda.masks_fill_merged(*source, tight, ends[: results + 1], words, execution)
-    arrays = tight[:kept], ends[: kept + 1], words
-    return new_boxes[:kept], arrays, new_scores[:kept], labels[:kept]
+
+def _results(like: Any, most: int) -> tuple[Any, Any, Any, Any, Any]:
+    """Room for up to `most` results: places, ends, boxes, scores and labels.
+
+    `ends` is for where the words of each mask start, in all, and for how many masks there are.
+    """
+    torch = sys.modules["torch"]
+    return (
+        like.new_empty((most,), dtype=torch.int32),
+        like.new_empty((most + 2,), dtype=torch.int64),
+        like.new_empty((most, 4)),
+        like.new_empty((most,)),
+        like.new_empty((most,), dtype=torch.int64),
+    )
+
+
+def _as_masks(
+    count: int,
+    elections: Any,
+    places: Any,
+    regions: Any,
+    largest: int,
+    ends: Any,
+    execution: Any,
+) -> Arrays:
+    """The merged masks, of which there are at most `count`."""
+    torch = sys.modules["torch"]
+    boxes = places.new_empty((count, 4))
+    if count == 0:
+        return boxes, ends.new_zeros((1,)), regions
+    source = (elections, places[:count], regions, largest)
+    _cuda.masks_box_merged(*source, boxes, ends[: count + 1], execution)
+    size, kept = ends[count : count + 2].tolist()
+    words = places.new_empty((size,), dtype=torch.uint64)
+    _cuda.masks_fill_merged(*source, boxes, ends[: count + 1], words, execution)
+    return boxes[:kept], ends[: kept + 1], words
 
 
 def check_words(count: int, largest: int) -> None:
