@@ -17,6 +17,7 @@ from cuda_emulation import build, operators
 ORDERS = "forward", "reverse", "1", "2"
 # At least one test that comes to each barrier.
 SOME = "float32 and reference and not (64 or 40 or 33 or grid or thin) or thresholds and 0.95"
+SOME += " or a_wide_image or count_alike"
 SOUND = "sound", "sound_atomics"
 FAULTS_OF_MEMORY = {
     "writes_beyond_the_end": "heap-buffer-overflow",

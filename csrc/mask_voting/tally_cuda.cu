@@ -36,7 +36,7 @@ __device__ void add_runs(const CudaMask& mask, int64_t y, int64_t first, int64_t
   if (before != 0 && stop < end) add(64 * (stop - first), 0 - weight);
 }
 
-__global__ void __launch_bounds__(kThreads, 5) tally_kernel(const TallyJob job, int64_t blocks) {
+__global__ void __launch_bounds__(kThreads, 4) tally_kernel(const TallyJob job, int64_t blocks) {
   __shared__ uint32_t steps[kThreads * kPitch], sums[kThreads];
   __shared__ CudaRegion tight;
   Election& election = job.elections.data[blockIdx.x / blocks];

@@ -29,8 +29,8 @@ def mask_voting(
     is: "fcis" drops thin masks, "pyifcn" empty ones, and a `Masks` has the words that it has.
     """
     torch = sys.modules["torch"]
-    given = (masks, boxes, scores, height, width)
-    given += (nms_threshold, merge_threshold, binary_threshold, most, convention)
+    thresholds = (nms_threshold, merge_threshold, binary_threshold)
+    given = (masks, boxes, scores, height, width, *thresholds, most, convention)
     total, classes = len(boxes), max(scores.shape[1] - 1, 0)
     kept = min(most, total)
     elections = _bytes(boxes, classes * kept, _cuda.ELECTION_BYTES)
