@@ -10,20 +10,21 @@ PYBIND11_MODULE(_cuda, module) {
   module.attr("architectures") = PYIFCN_CUDA_ARCHS;
   module.attr("toolkit") = PYIFCN_CUDA_TOOLKIT;
   register_assemble(module);
-  register_mask_overlap(module);
-  register_mask_pixels(module);
-  register_matrix_nms(module);
   register_mask_geometry(module);
   register_mask_labels(module);
+  register_mask_overlap(module);
   register_mask_pixels(module);
   register_mask_sets(module);
+  register_mask_voting(module);
+  register_matrix_nms(module);
   register_nms(module);
   register_nms_from_iou(module);
   register_nms_padded(module);
-  register_soft_nms(module);
   register_paste(module);
   register_propose(module);
-  register_render(module);
   register_ps_roi(module);
+  register_render(module);
   register_rle(module);
+  register_soft_nms(module);
+  register_vote(module);
 }

@@ -619,6 +619,79 @@ def test_pasting_equals_the_cpu(rng, convention, dtype):
                 assert packed == pyifcn.Masks.from_dense(expected)
 
 
+VOTING = ("fcis", "fcis_cpu", "mnc", "mnc_cpu", "pyifcn")
+
+
+def detections(rng, count, classes, side, shape):
+    """Soft masks, boxes about a few objects, scores with ties: what mask voting takes."""
+    height, width = shape
+    masks = rng.random((count, side, side), dtype=np.float32)
+    boxes = clustered_boxes(rng, count, torch.float32)[0].numpy()
+    boxes *= np.float32([width, height] * 2) / 600
+    scores = rng.integers(0, 50, (count, classes)).astype(np.float32) / 60
+    return masks, boxes, scores
+
+
+def same_bits(ours, theirs):
+    """That what mask voting found on the device is what the CPU's module found."""
+    boxes, masks, scores, labels = theirs
+    np.testing.assert_array_equal(ours.boxes.cpu().numpy(), boxes)
+    np.testing.assert_array_equal(ours.scores.cpu().numpy(), scores)
+    np.testing.assert_array_equal(ours.labels.cpu().numpy(), labels)
+    if isinstance(masks, tuple):
+        for mine, other in zip(ours.masks._arrays, masks, strict=True):
+            np.testing.assert_array_equal(mine.cpu().numpy(), other)
+    else:
+        np.testing.assert_array_equal(ours.masks.cpu().numpy(), masks)
+
+
+@no_kernels
+@pytest.mark.parametrize("convention", VOTING)
+@pytest.mark.parametrize(
+    ("count", "classes", "side", "most"), [(90, 3, 9, 4), (270, 2, 5, 3), (40, 4, 21, 100)]
+)
+def test_mask_voting_equals_the_cpu(rng, convention, count, classes, side, most):
+    arrays = detections(rng, count, classes, side, (70, 150))
+    if count == 40:  # float32 that rounds wherever it can
+        arrays = (*arrays[:2], rng.random(arrays[2].shape, dtype=np.float32) ** 4)
+    options = (70, 150, 0.3, 0.5, 0.4, most, convention)
+    tensors = [torch.from_numpy(array).to(DEVICE) for array in arrays]
+    found = pyifcn.mask_voting(*tensors, (70, 150), max_per_image=most, convention=convention)
+    assert len(found.boxes) > 0
+    same_bits(found, pyifcn._cpu.mask_voting(*arrays, *options, 1))
+
+
+@on_gpu
+@pytest.mark.parametrize("convention", VOTING)
+@pytest.mark.parametrize(
+    ("count", "classes", "shape"), [(600, 81, (600, 1000)), (5000, 3, (900, 4100))]
+)
+def test_mask_voting_of_an_image_equals_the_cpu(rng, convention, count, classes, shape):
+    arrays = detections(rng, count, classes, 21, shape)
+    for most in (100, 5000):
+        options = (*shape, 0.3, 0.5, 0.4, most, convention)
+        tensors = [torch.from_numpy(array).cuda() for array in arrays]
+        found = pyifcn.mask_voting(*tensors, shape, max_per_image=most, convention=convention)
+        same_bits(found, pyifcn._cpu.mask_voting(*arrays, *options, 4))
+
+
+@on_gpu
+@pytest.mark.parametrize("count", [1, 300, 3000])
+def test_vote_equals_the_cpu(rng, count):
+    boxes = clustered_boxes(rng, count, torch.float32)[0]
+    soft = torch.from_numpy(rng.random((count, 28, 28), dtype=np.float32))
+    masks = pyifcn.paste_masks(soft, boxes, (600, 700))
+    scores = torch.from_numpy(rng.random(count))
+    groups = torch.arange(count)
+    groups[count // 5 :] = torch.from_numpy(rng.integers(0, max(count // 5, 1), count - count // 5))
+    for threshold in (0.2, 0.5, 1.0):
+        expected = pyifcn.vote(masks, scores, groups, threshold=threshold)
+        got = pyifcn.vote(masks.to("cuda"), scores.cuda(), groups.cuda(), threshold=threshold)
+        assert got.masks == expected.masks
+        assert torch.equal(got.scores.cpu(), expected.scores)
+        assert torch.equal(got.indices.cpu(), expected.indices)
+
+
 @on_gpu
 @pytest.mark.parametrize("name", operators.TESTS)
 def test_operators(name):
@@ -634,7 +707,7 @@ def test_compute_sanitizer(tool):
         pytest.skip("compute-sanitizer is missing: it comes with the CUDA toolkit")
     done = operators.run(
         *operators.TESTS,
-        only="equals_the_reference and float32",
+        only="equals_the_reference and float32 or a_wide_image",
         before=("compute-sanitizer", "--tool", tool, "--error-exitcode", "9"),
         PYTORCH_NO_CUDA_MEMORY_CACHING="1",  # an array's end is then that of its memory
     )

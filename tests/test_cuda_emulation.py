@@ -20,7 +20,7 @@ SOME = (
     "float32 and reference and not (64 or 40 or 33 or grid or thin) or thresholds and 0.95"
     " or any_masks or iou_of_any_number and 17 or many_words and 7"
     " or test_mask_overlap and test_nms and size0-0.3"
-    " or cuda-size4 or kinds_are_mixed or strides_and"
+    " or cuda-size4 or kinds_are_mixed or strides_and or a_wide_image or count_alike"
 )
 SOUND = "sound", "sound_atomics", "sound_tickets"
 FAULTS_OF_MEMORY = {

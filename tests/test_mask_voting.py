@@ -252,6 +252,11 @@ def test_equals_the_reference(target, convention):
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
+def test_a_wide_image(rng, convention):
+    assert check(*case(rng, count=9, shape=(5, 4500), classes=2), convention)
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
 def test_options(target, convention, rng):
     arguments = case(rng)
     for options in (

@@ -97,6 +97,11 @@ def test_any_masks(data):
     check(*arguments, data.draw(st.sampled_from([0.5, 0.25, 0.75, 1.0])))
 
 
+def test_a_wide_image(rng):
+    check(*case(rng, 5, (3, 4500), noise))
+    check(*case(rng, 5, (40, 2200), discs))
+
+
 def test_half_of_equal_votes_is_half():
     for members in (2, 4, 6, 10, 14, 50):
         dense = np.zeros((members, 3, 70), bool)

@@ -1,13 +1,13 @@
 // What tells one implementation of mask voting from another. Coordinates of pixels count from 0; a box covers
-// `side` pixels along an axis.
+// `side` pixels along an axis. CUDA kernels compute with the very same functions.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <string>
-#include <vector>
 
+#include "core/at_most.h"
 #include "core/check.h"
+#include "core/target.h"
 #include "mask_voting/mask_voting.h"
 
 namespace pyifcn {
@@ -40,10 +40,25 @@ inline const Convention& convention_of(const std::string& name) {
                "', expected 'fcis', 'fcis_gpu', 'fcis_cpu', 'mnc', 'mnc_gpu', 'mnc_cpu' or 'pyifcn'"));
 }
 
+struct VotingOptions {
+  int64_t height, width;  // of the image
+  double nms_threshold, merge_threshold, binary_threshold;
+  int64_t most;
+  Convention convention;
+
+  // What NMS compares with, as float32 as in the originals; else what says the same of all float32.
+  float suppressing() const { return convention.last ? float(nms_threshold) : at_most<float>(nms_threshold); }
+};
+
+template <class E>
+PYIFCN_INLINE E between(E value, E low, E high) {
+  return value < low ? low : high < value ? high : value;
+}
+
 // Pixels [first, end) along one axis.
 struct PixelRange {
   int64_t first = 0, end = 0;
-  int64_t size() const { return end - first; }
+  PYIFCN_INLINE int64_t size() const { return end - first; }
 };
 
 // One axis of a box: where it starts, how many pixels it covers, and those whose sample lies inside both it
@@ -52,63 +67,76 @@ struct BoxAxis {
   double start, side;
   PixelRange pixels;
 
-  BoxAxis(const Convention& convention, double low, double high, int64_t image_side)
-      : start(convention.rounded ? std::nearbyint(low) : low) {
-    const double end = convention.rounded ? std::nearbyint(high) : high;
+  PYIFCN_INLINE BoxAxis(const Convention& convention, double low, double high, int64_t image_side)
+      : start(convention.rounded ? nearbyint(low) : low) {
+    const double end = convention.rounded ? nearbyint(high) : high;
     side = end - start + double(convention.last);
-    const double first = convention.last ? std::ceil(start) : std::ceil(start - 0.5);
-    const double past = convention.last ? std::floor(end) + 1 : std::ceil(end - 0.5);
-    pixels.first = int64_t(std::clamp(first, 0.0, double(image_side)));
-    pixels.end = std::max(pixels.first, int64_t(std::clamp(past, 0.0, double(image_side))));
+    const double first = convention.last != 0 ? ceil(start) : ceil(start - 0.5);
+    const double past = convention.last != 0 ? floor(end) + 1 : ceil(end - 0.5);
+    pixels.first = int64_t(between(first, 0.0, double(image_side)));
+    pixels.end = int64_t(between(past, 0.0, double(image_side)));
+    if (pixels.end < pixels.first) pixels.end = pixels.first;
   }
 };
 
-// Calls fill(E()): MNC's GPU version computes coordinates as float32, and it matters where it changes from
-// mixing to the nearest.
-template <class Fill>
-void in_arithmetic_of(const Convention& convention, Fill fill) {
-  if (convention.centre == 0)
-    fill(float());
-  else
-    fill(double());
-}
+// Both axes of box (x1, y1, x2, y2).
+struct BoxAxes {
+  BoxAxis x, y;
+
+  PYIFCN_INLINE BoxAxes(const VotingOptions& options, const float* box)
+      : x(options.convention, box[0], box[2], options.width),
+        y(options.convention, box[1], box[3], options.height) {}
+  PYIFCN_INLINE bool empty() const { return x.pixels.size() == 0 || y.pixels.size() == 0; }
+};
+
+// MNC's GPU version computes coordinates as float32, and it matters where it changes from mixing to the
+// nearest.
+PYIFCN_INLINE bool in_float32(const Convention& convention) { return convention.centre == 0; }
 
 // The place moved into [0, last].
-inline Tap tap_at(double place, int64_t last) {
-  const float at = std::clamp(float(place), 0.0f, float(last));
-  const int64_t low = std::min(int64_t(at), last);
+PYIFCN_INLINE Tap tap_at(double place, int64_t last) {
+  const float at = between(float(place), 0.0f, float(last));
+  const int64_t low = int64_t(at) < last ? int64_t(at) : last, high = low < last ? low + 1 : last;
   const float part = low == last ? 0 : at - float(low);
-  return {int32_t(low), int32_t(std::min(low + 1, last)), 1 - part, part};
+  return {int32_t(low), int32_t(high), 1 - part, part};
 }
 
-// Where the pixels of a box lie in its mask.
-inline void fill_render_taps(const Convention& convention, const BoxAxis& span, int64_t mask_side,
-                             std::vector<Tap>& taps) {
-  taps.resize(size_t(span.pixels.size()));
-  in_arithmetic_of(convention, [&]<class E>(E) {
-    const E start = E(span.start), scale = E(mask_side) / E(span.side), centre = E(convention.centre);
-    for (size_t k = 0; k < taps.size(); ++k) {
-      const E pixel = E(span.pixels.first + int64_t(k));
-      taps[k] = tap_at((pixel - start + centre) * scale - centre, mask_side - 1);
-    }
-  });
-}
+// Where the pixels of a box lie in its mask, computed in E.
+template <class E>
+struct RenderTaps {
+  E start, scale, centre;
+  int64_t last;
 
-// Where the elements of a merged mask lie in the image.
-inline void fill_resample_taps(const Convention& convention, PixelRange box, int64_t mask_side,
-                               int64_t image_side, std::vector<Tap>& taps) {
-  taps.resize(size_t(mask_side));
-  const int64_t origin = convention.whole ? 0 : box.first,
-                last = convention.whole ? image_side - 1 : box.size() - 1;
-  in_arithmetic_of(convention, [&]<class E>(E) {
-    const E start = E(box.first - origin), scale = E(box.size()) / E(mask_side),
-            centre = E(convention.centre);
-    for (size_t k = 0; k < taps.size(); ++k) {
-      taps[k] = tap_at(start + (E(k) + centre) * scale - centre, last);
-      taps[k].low += int32_t(origin);
-      taps[k].high += int32_t(origin);
-    }
-  });
-}
+  RenderTaps() = default;
+  PYIFCN_INLINE RenderTaps(const Convention& convention, const BoxAxis& span, int64_t mask_side)
+      : start(E(span.start)),
+        scale(E(mask_side) / E(span.side)),
+        centre(E(convention.centre)),
+        last(mask_side - 1) {}
+  PYIFCN_INLINE Tap operator()(int64_t pixel) const {
+    return tap_at((E(pixel) - start + centre) * scale - centre, last);
+  }
+};
+
+// Where the elements of a merged mask lie in the image, computed in E.
+template <class E>
+struct ResampleTaps {
+  int64_t origin, last;
+  E start, scale, centre;
+
+  PYIFCN_INLINE ResampleTaps(const Convention& convention, PixelRange box, int64_t mask_side,
+                             int64_t image_side)
+      : origin(convention.whole ? 0 : box.first),
+        last(convention.whole ? image_side - 1 : box.size() - 1),
+        start(E(box.first - origin)),
+        scale(E(box.size()) / E(mask_side)),
+        centre(E(convention.centre)) {}
+  PYIFCN_INLINE Tap operator()(int64_t element) const {
+    Tap tap = tap_at(start + (E(element) + centre) * scale - centre, last);
+    tap.low += int32_t(origin);
+    tap.high += int32_t(origin);
+    return tap;
+  }
+};
 
 }  // namespace pyifcn

@@ -6,7 +6,6 @@
 #include <functional>
 #include <limits>
 
-#include "core/at_most.h"
 #include "core/dispatch.h"
 #include "core/parallel.h"
 #include "nms/radix.h"
@@ -44,7 +43,7 @@ Electorate::Table<E>::Table(const View<const float, 2>& boxes, float last) {
   E *y1 = x1 + room, *x2 = y1 + room, *y2 = x2 + room, *area = y2 + room;
   for (int64_t i = 0; i < count; ++i) {
     const float* box = boxes.data + 4 * i;
-    if (!std::all_of(box, box + 4, [](float corner) { return std::abs(corner) <= float(1 << 30); })) continue;
+    if (!std::all_of(box, box + 4, [](float corner) { return std::abs(corner) <= kFarthest; })) continue;
     x1[i] = E(box[0]), y1[i] = E(box[1]), x2[i] = E(box[2]), y2[i] = E(box[3]);
     area[i] = (x2[i] - x1[i] + E(last)) * (y2[i] - y1[i] + E(last));
   }
@@ -79,10 +78,8 @@ std::vector<Detection> Electorate::suppress(int32_t label, float threshold, int6
   return kept;
 }
 
-std::vector<Detection> Electorate::detect(double nms_threshold, int64_t most, int threads) const {
+std::vector<Detection> Electorate::detect(float threshold, int64_t most, int threads) const {
   const int64_t classes = std::max<int64_t>(scores_.shape[1] - 1, 0);
-  // As float32, which the originals compare with; else what says the same of all float32.
-  const float threshold = convention_.last ? float(nms_threshold) : at_most<float>(nms_threshold);
   std::vector<std::vector<Detection>> by_class{size_t(classes)};
   parallel_for(classes, 1, threads, [&](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c) by_class[size_t(c)] = suppress(int32_t(c + 1), threshold, most);

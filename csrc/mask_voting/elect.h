@@ -27,7 +27,7 @@ public:
 
   // NMS in each class but the first, of which at most `most` go on, and of all classes the best `most`. By
   // class, the best first, equal scores by box.
-  std::vector<Detection> detect(double nms_threshold, int64_t most, int threads) const;
+  std::vector<Detection> detect(float threshold, int64_t most, int threads) const;
 
   // The boxes that overlap a detection's at least by `merge_threshold`, and their scores in its class, where
   // they are more than 0.

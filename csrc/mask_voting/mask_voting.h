@@ -8,6 +8,9 @@
 
 namespace pyifcn {
 
+// Boxes with a corner that is not finite, or farther than this, overlap nothing.
+inline constexpr float kFarthest = 1 << 30;
+
 // Boxes column by column, padded with NaN to whole words of 64; their IoU with anything is NaN. `last` is 1
 // where x2 and y2 are of the last pixel inside, else 0.
 template <class E>

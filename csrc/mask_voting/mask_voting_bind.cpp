@@ -1,30 +1,36 @@
 #include <pybind11/numpy.h>
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <string>
 
 #include "core/dispatch.h"
 #include "core/operators.h"
 #include "core/parallel.h"
+#include "mask_voting/arguments.h"
 #include "mask_voting/elect.h"
 #include "mask_voting/tally.h"
 
 namespace pyifcn {
 namespace {
 
-struct Options {
-  int64_t height, width;
-  double nms_threshold, merge_threshold, binary_threshold;
-  int64_t most;
-  const Convention& convention;
-};
+template <class Fill>
+void in_arithmetic_of(const Convention& convention, Fill fill) {
+  if (in_float32(convention))
+    fill(float());
+  else
+    fill(double());
+}
+
+template <class Taps>
+void fill_taps(const Taps& tap_of, PixelRange range, std::vector<Tap>& taps) {
+  taps.resize(size_t(range.size()));
+  for (size_t k = 0; k < taps.size(); ++k) taps[k] = tap_of(range.first + int64_t(k));
+}
 
 // Reads one mask after the other at the pixels of its box.
 class Renderer {
 public:
-  Renderer(View<const float, 3> masks, View<const float, 2> boxes, const Options& options)
+  Renderer(View<const float, 3> masks, View<const float, 2> boxes, const VotingOptions& options)
       : masks_(masks), boxes_(boxes), options_(options) {}
 
   // Where the value is at least the threshold.
@@ -66,24 +72,20 @@ public:
 
   // The pixels that mask i is read at.
   Region region_of(int64_t i) const {
-    const BoxAxis x = across(i), y = down(i);
-    return {x.pixels.first, y.pixels.first, x.pixels.end, y.pixels.end};
+    const BoxAxes axes(options_, boxes_.data + 4 * i);
+    return {axes.x.pixels.first, axes.y.pixels.first, axes.x.pixels.end, axes.y.pixels.end};
   }
 
 private:
-  BoxAxis across(int64_t i) const {
-    return {options_.convention, boxes_.data[4 * i], boxes_.data[4 * i + 2], options_.width};
-  }
-  BoxAxis down(int64_t i) const {
-    return {options_.convention, boxes_.data[4 * i + 1], boxes_.data[4 * i + 3], options_.height};
-  }
-
   Region widen_mask(int64_t i) {
     const Region region = region_of(i);
     if (region.empty()) return region;
     const int64_t side = masks_.shape[1], width = region.x2 - region.x1;
-    fill_render_taps(options_.convention, across(i), side, columns_);
-    fill_render_taps(options_.convention, down(i), side, rows_);
+    const BoxAxes axes(options_, boxes_.data + 4 * i);
+    in_arithmetic_of(options_.convention, [&]<class E>(E) {
+      fill_taps(RenderTaps<E>(options_.convention, axes.x, side), axes.x.pixels, columns_);
+      fill_taps(RenderTaps<E>(options_.convention, axes.y, side), axes.y.pixels, rows_);
+    });
     scratch_.resize(std::max(scratch_.size(), size_t((side + width) * padded(side))));
     wide_.resize(std::max(wide_.size(), size_t(side * padded(width))));
     widen_(masks_.data + i * side * side, side, columns_.data(), width, scratch_.data(), wide_.data());
@@ -92,7 +94,7 @@ private:
 
   View<const float, 3> masks_;
   View<const float, 2> boxes_;
-  const Options& options_;
+  const VotingOptions& options_;
   decltype(&widen<Target::scalar>) widen_ = dispatch([]<Target T>() { return &widen<T>; });
   decltype(&render_bits<Target::scalar>) bits_ = dispatch([]<Target T>() { return &render_bits<T>; });
   decltype(&add_row<Target::scalar>) add_ = dispatch([]<Target T>() { return &add_row<T>; });
@@ -137,7 +139,7 @@ struct Merged {
 
 class Merger {
 public:
-  Merger(const Options& options, int64_t side) : options_(options), side_(side) {}
+  Merger(const VotingOptions& options, int64_t side) : options_(options), side_(side) {}
 
   Merged merge(const Ballot& ballot, const std::vector<RunEnds>& edges, Renderer& renderer, float* out) {
     const std::vector<uint32_t> weights = weights_of(ballot.scores);
@@ -185,9 +187,12 @@ private:
     merged.box = box;
     merged.dropped = convention.drops_thin && (box.x2 - box.x1 == 1 || box.y2 - box.y1 == 1);
     if (merged.dropped) return merged;
-    fill_resample_taps(convention, {box.x1, box.x2}, side_, options_.width, columns_);
-    fill_resample_taps(convention, {box.y1, box.y2}, side_, options_.height, rows_);
-    const bool nearest = convention.centre == 0;
+    const PixelRange across{box.x1, box.x2}, down{box.y1, box.y2};
+    in_arithmetic_of(convention, [&]<class E>(E) {
+      fill_taps(ResampleTaps<E>(convention, across, side_, options_.width), {0, side_}, columns_);
+      fill_taps(ResampleTaps<E>(convention, down, side_, options_.height), {0, side_}, rows_);
+    });
+    const bool nearest = in_float32(convention);
     for (const Tap& y : rows_)
       for (const Tap& x : columns_) {
         if (nearest && (x.low == options_.width - 1 || y.low == options_.height - 1)) {
@@ -202,7 +207,7 @@ private:
     return merged;
   }
 
-  const Options& options_;
+  const VotingOptions& options_;
   int64_t side_;
   Tally tally_;
   Sums sums_;
@@ -217,9 +222,9 @@ struct Outcome {
 };
 
 Outcome run(const View<const float, 3>& masks, const View<const float, 2>& boxes,
-            const View<const float, 2>& scores, const Options& options, int threads) {
+            const View<const float, 2>& scores, const VotingOptions& options, int threads) {
   const Electorate electorate(boxes, scores, options.convention);
-  Outcome outcome{electorate.detect(options.nms_threshold, options.most, threads), {}, {}};
+  Outcome outcome{electorate.detect(options.suppressing(), options.most, threads), {}, {}};
   const auto count = int64_t(outcome.detections.size()), side = masks.shape[1];
   std::vector<Ballot> ballots{size_t(count)};
   parallel_for(count, 8, threads, [&](int64_t begin, int64_t end) {
@@ -282,39 +287,14 @@ py::tuple to_arrays(Outcome& outcome, int64_t side, const Convention& convention
   return py::make_tuple(boxes, masks, scores, labels);
 }
 
-void check_threshold(const char* name, double value, double least) {
-  require(value >= least && value <= 1, name, " is ", value, ", expected ",
-          least > 0 ? "more than 0 and at most 1" : "0 to 1");
-}
-
 py::tuple bind_mask_voting(py::handle masks, py::handle boxes, py::handle scores, int64_t height,
                            int64_t width, double nms_threshold, double merge_threshold,
                            double binary_threshold, int64_t most, const std::string& convention,
                            int threads) {
-  const auto soft = as_array(masks, "masks").view<const float, 3>();
-  const auto corners = as_array(boxes, "boxes").view<const float, 2>();
-  const auto classes = as_array(scores, "scores").view<const float, 2>();
-  const int64_t count = corners.shape[0];
-  require(corners.shape[1] == 4, "boxes has shape (", count, ", ", corners.shape[1],
-          "), expected (N, 4): x1, y1, x2, y2");
-  require(soft.shape[0] == count && soft.shape[1] == soft.shape[2] && soft.shape[1] > 0, "masks has shape (",
-          soft.shape[0], ", ", soft.shape[1], ", ", soft.shape[2], "), expected (N, M, M) for ", count,
-          " boxes");
-  require(classes.shape[0] == count && classes.shape[1] > 0, "scores has shape (", classes.shape[0], ", ",
-          classes.shape[1], "), expected (N, C) for ", count, " boxes");
-  require(count <= 1 << 30, "boxes has ", count, " rows, expected at most ", 1 << 30);
-  require(classes.shape[1] <= 1 << 30, "scores has ", classes.shape[1], " columns, expected at most ",
-          1 << 30);
-  require(soft.shape[1] <= 1 << 15, "masks has a side of ", soft.shape[1], ", expected at most ", 1 << 15);
-  require(height > 0 && width > 0 && height < 1 << 30 && width < 1 << 30, "image_size is (", height, ", ",
-          width, "), expected sides of 1 to ", (1 << 30) - 1, " pixels");
-  check_threshold("nms_threshold", nms_threshold, 0);
-  check_threshold("merge_threshold", merge_threshold, 0);
-  check_threshold("binary_threshold", binary_threshold, std::numeric_limits<double>::min());
-  const Options options{
-      height, width, nms_threshold, merge_threshold, binary_threshold, most, convention_of(convention)};
-  Outcome outcome = without_gil([&] { return run(soft, corners, classes, options, threads); });
-  return to_arrays(outcome, soft.shape[1], options.convention);
+  const VotingArguments a = check_mask_voting(masks, boxes, scores, height, width, nms_threshold,
+                                              merge_threshold, binary_threshold, most, convention);
+  Outcome outcome = without_gil([&] { return run(a.masks, a.boxes, a.scores, a.options, threads); });
+  return to_arrays(outcome, a.masks.shape[1], a.options.convention);
 }
 
 }  // namespace

@@ -7,24 +7,24 @@
 
 #include "core/simd.h"
 #include "core/transpose.h"
+#include "mask_voting/overlap.h"
 
 namespace pyifcn {
 namespace {
 
 template <class V, class E>
 PYIFCN_INLINE void over(const Corners<E>& boxes, int64_t i, E threshold, uint64_t* bits) {
-  const V x1 = V::all(boxes.x1[i]), y1 = V::all(boxes.y1[i]), x2 = V::all(boxes.x2[i]),
-          y2 = V::all(boxes.y2[i]), area = V::all(boxes.area[i]);
+  const VotingBox<V> box{V::all(boxes.x1[i]), V::all(boxes.y1[i]), V::all(boxes.x2[i]), V::all(boxes.y2[i]),
+                         V::all(boxes.area[i])};
   const V last = V::all(boxes.last), zero = V::all(0), most = V::all(threshold);
   for (int64_t word = 0; word < boxes.words; ++word) {
     uint64_t found = 0;
     for (int lane = 0; lane < 64; lane += V::lanes) {
       const int64_t j = 64 * word + lane;
-      const V width = max(min(x2, V::load(boxes.x2 + j)) - max(x1, V::load(boxes.x1 + j)) + last, zero);
-      const V height = max(min(y2, V::load(boxes.y2 + j)) - max(y1, V::load(boxes.y1 + j)) + last, zero);
-      const V common = width * height;
-      const V iou = common / (area + V::load(boxes.area + j) - common);
-      found |= uint64_t((iou > most).bits()) << lane;
+      const VotingBox<V> other{V::load(boxes.x1 + j), V::load(boxes.y1 + j), V::load(boxes.x2 + j),
+                               V::load(boxes.y2 + j), V::load(boxes.area + j)};
+      const V common = intersection(box, other, last, zero);
+      found |= uint64_t((iou(box, other, common) > most).bits()) << lane;
     }
     bits[word] = found;
   }

@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
-#include <numeric>
 
 #include "core/dispatch.h"
+#include "mask_voting/whole_weights.h"
 #include "masks/bits.h"
 
 namespace pyifcn {
@@ -37,11 +36,10 @@ RunEnds::RunEnds(const Region& inside, const uint64_t* words, int64_t across, in
 std::vector<uint32_t> weights_of(const std::vector<double>& shares) {
   double sum = 0;
   for (double share : shares) sum += std::max(share, 0.0);
-  if (!(sum > 0) || !std::isfinite(sum)) return {};
-  const int scale = 30 - std::ilogb(sum) - 1;
+  if (!is_countable(sum)) return {};
+  const int scale = weight_scale(sum);
   std::vector<uint32_t> weights(shares.size());
-  for (size_t i = 0; i < shares.size(); ++i)
-    weights[i] = uint32_t(std::lround(std::scalbn(std::max(shares[i], 0.0), scale)));
+  for (size_t i = 0; i < shares.size(); ++i) weights[i] = weight_of(shares[i], scale);
   return weights;
 }
 
@@ -54,8 +52,7 @@ void Tally::open(const std::vector<Vote>& votes, double threshold) {
   }
   width_ = region_.x2 - region_.x1 + 1;
   total_ = double(total);
-  // 2^-20 is more than the product is rounded by: a share that is just the threshold reaches it.
-  threshold_ = uint32_t(std::max(1.0, std::ceil(threshold * total_ - 0x1p-20)));
+  threshold_ = weight_threshold(threshold, total_);
   reached_.resize(size_t(width_));
   kernel_ = dispatch([]<Target T>() { return &sum_strip<T>; });
 }

@@ -4,6 +4,7 @@
 
 #include "core/operators.h"
 #include "core/parallel.h"
+#include "mask_voting/arguments.h"
 #include "mask_voting/tally.h"
 
 namespace pyifcn {
@@ -62,14 +63,7 @@ PackedMask merge(const MasksView& masks, const View<const double, 1>& scores,
 py::tuple bind_vote(py::handle boxes, py::handle offsets, py::handle words, py::handle scores,
                     py::handle groups, double threshold, int threads) {
   const MasksView masks(boxes, offsets, words);
-  const auto weights = as_array(scores, "scores").view<const double, 1>();
-  const auto indices = as_array(groups, "groups").view<const int64_t, 1>();
-  require(weights.shape[0] == masks.count(), "scores has ", weights.shape[0],
-          " elements, expected one for each of the ", masks.count(), " masks");
-  require(indices.shape[0] == masks.count(), "groups has ", indices.shape[0],
-          " elements, expected one for each of the ", masks.count(), " masks");
-  require(threshold > 0 && threshold <= 1, "threshold is ", threshold,
-          ", expected more than 0 and at most 1");
+  const auto [weights, indices] = check_vote(masks.count(), scores, groups, threshold);
   for (int64_t i = 0; i < masks.count(); ++i)
     if (const double score = weights.data[i]; !(score >= 0 && std::isfinite(score)))
       require(false, "scores[", i, "] is ", score, ", expected a finite number of at least 0");

@@ -23,6 +23,7 @@ from pyifcn._cuda import (
 from pyifcn._gpu.mask_geometry import masks_flip, masks_resize, masks_shift
 from pyifcn._gpu.mask_labels import masks_from_labels, masks_to_labels
 from pyifcn._gpu.mask_sets import masks_combine, masks_merge
+from pyifcn._gpu.mask_voting import mask_voting
 from pyifcn._gpu.masks import (
     masks_cat,
     masks_equal,
@@ -40,6 +41,7 @@ from pyifcn._gpu.paste import paste_masks
 from pyifcn._gpu.propose import propose, render
 from pyifcn._gpu.rle import rle_unpack
 from pyifcn._gpu.soft_nms import soft_nms
+from pyifcn._gpu.vote import vote
 
 __all__ = [
     "assemble",
@@ -47,6 +49,7 @@ __all__ = [
     "assemble_dense",
     "batched_nms",
     "batched_nms_groups",
+    "mask_voting",
     "masks_area",
     "masks_cat",
     "masks_combine",
@@ -79,6 +82,7 @@ __all__ = [
     "render",
     "rle_unpack",
     "soft_nms",
+    "vote",
 ]
 
 

@@ -74,10 +74,11 @@ def mask_voting(
       resolution, at most `max_per_image`, empty ones dropped.
 
     Bits are rendered once for each box that votes and votes are counted in whole numbers: the
-    answer is the same on every instruction set, with any number of threads, and sums of votes are
-    exact where the originals round them. Memory is that of the rendered masks' outlines and of the
-    region around one object. A merged mask that is empty becomes the image's middle pixel in
-    "fcis_cpu" and MNC's. Not differentiable.
+    answer is the same on every instruction set, on a GPU, with any number of threads, and sums of
+    votes are exact where the originals round them. Memory is that of the rendered masks' outlines,
+    on a GPU of their bits, and of the region around one object. A merged mask that is empty
+    becomes the image's middle pixel in "fcis_cpu" and MNC's. Not differentiable. On a GPU the CPU
+    waits once, in "fcis" and "pyifcn" twice.
 
     A score that is NaN or negative is no detection and no vote; a detection without any vote, all
     scores around it 0 or one of them infinite, is dropped. Boxes with NaN, infinity or a corner

@@ -45,9 +45,10 @@ def vote(
     suppressed it.
 
     Votes are whole numbers in the ratios of the scores, so the answer does not depend on the
-    instruction set, the number of threads or the order of the masks, and half of equal votes is
-    just a half. In a group whose scores are all 0 each mask counts alike. A group of one is that
-    mask. Memory is that of the region around one group for each thread.
+    instruction set, a GPU, the number of threads or the order of the masks, and half of equal votes
+    is just a half. In a group whose scores are all 0 each mask counts alike. A group of one is that
+    mask. Memory is that of the region around one group for each thread; on a GPU, where the CPU
+    waits twice, that of the bits of all regions.
 
     Args:
         masks: N `Masks`.

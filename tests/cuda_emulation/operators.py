@@ -24,6 +24,8 @@ TESTS = (  # every other one in half of the processes: both halves take about as
     "test_mask_sets.py",
     "test_mask_labels.py",
     "test_masks.py",
+    "test_mask_voting.py",
+    "test_vote.py",
 )
 # What calls a kernel very often, what is of the CPU alone, and what only the CPU looks at: whether
 # windows and boxes are of images that are there.
