@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _LIBRARIES = {
     "torchvision": "torchvision",
     "pycocotools": "pycocotools",
+    "detectron2": "detectron2",
+    "adet": "detectron2",
+    "mmcv": "mmcv",
+    "mmdet": "mmcv",
 }
 
 
@@ -87,7 +91,8 @@ def accelerate(*libraries: str) -> Accelerated:
     outside of any block; then `restore` brings them back.
 
     Args:
-        libraries: "torchvision", "pycocotools", or "all" for those that are installed.
+        libraries: "torchvision", "pycocotools", "detectron2", "adet" (AdelaiDet), "mmcv" or
+            "mmdet"; or "all" for those that are installed.
 
     Returns:
         `Accelerated`, which tells what was replaced and is a context manager.
@@ -99,8 +104,9 @@ def accelerate(*libraries: str) -> Accelerated:
             version of the library is not known. Nothing is replaced then.
 
     Example:
-        >>> import pyifcn
+        >>> import numpy as np
         >>> import pycocotools.mask
+        >>> import pyifcn
         >>> with pyifcn.accelerate("pycocotools") as accelerated:
         ...     code = pycocotools.mask.encode(np.ones((2, 3), np.uint8, order="F"))
         >>> accelerated.replaced[0]

@@ -72,9 +72,10 @@ def aggregate(
     if not threshold > 0:
         raise ValueError(f"binary_thresh is {threshold}, expected more than 0")
     corners = _corners(boxes, masks, (height, width))
-    left, top = corners[:, :2].min(0, initial=0 if not len(corners) else max(width, height))
-    right, bottom = corners[:, 2:].max(0, initial=0)
-    votes = np.zeros((max(bottom - top, 0), max(right - left, 0)))  # around all boxes
+    left, top, right, bottom = 0, 0, 0, 0  # around all boxes
+    if len(corners):
+        (left, top), (right, bottom) = corners[:, :2].min(0), corners[:, 2:].max(0)
+    votes = np.zeros((bottom - top, right - left))
     for (x1, y1, x2, y2), mask, weight in zip(corners, masks, mask_weights, strict=True):
         votes[y1 - top : y2 - top, x1 - left : x2 - left] += (mask >= threshold) * weight
     rows, columns = (np.flatnonzero((votes >= threshold).any(axis)) for axis in (1, 0))
