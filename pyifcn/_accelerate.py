@@ -85,8 +85,8 @@ def accelerate(*libraries: str) -> Accelerated:
     with tensors on a GPU, one that is traced, compiled or scripted, or one through which gradients
     flow but do not through ours, goes on to the original.
 
-    A name that a module outside the library holds since before (`from torchvision.ops import nms`)
-    stays what it was. It may be called again, from several threads and in nested blocks: the
+    A name that a module outside these libraries holds since before (`from torchvision.ops import
+    nms`) stays what it was. It may be called again, from several threads and in nested blocks: the
     originals are back when the last block that asked for a library ends, unless it was asked for
     outside of any block; then `restore` brings them back.
 
@@ -174,6 +174,7 @@ def _is_installed(name: str) -> bool:
 
 def _find(library: str) -> list[_Place]:
     """The places of a library's functions, all of them checked and none changed."""
+    importlib.import_module(library)
     compat = importlib.import_module(f"pyifcn.compat.{_LIBRARIES[library]}")
     places: list[_Place] = []
     for replacement in compat.REPLACEMENTS:
@@ -185,7 +186,7 @@ def _find(library: str) -> list[_Place]:
         if inspect.ismodule(owner):
             places.extend(
                 _Place(other, each, original, ours)
-                for other, each in _holders_of(library, original)
+                for other, each in _holders_of(original)
                 if (other, each) != (owner, name)
             )
     return places
@@ -229,10 +230,10 @@ def _versions(library: str) -> str:
     return f"{library} {theirs} does not fit pyifcn {__version__}"
 
 
-def _holders_of(library: str, value: Any) -> Iterator[tuple[Any, str]]:
-    """The modules of a library that are loaded and have `value` as an attribute, and its name."""
+def _holders_of(value: Any) -> Iterator[tuple[Any, str]]:
+    """The loaded modules of all these libraries that have `value` as an attribute, and its name."""
     for module_name, module in list(sys.modules.items()):
-        if module is None or module_name.split(".")[0] != library:
+        if module is None or module_name.split(".")[0] not in _LIBRARIES:
             continue
         for name, each in list(vars(module).items()):
             if each is value:
@@ -290,5 +291,5 @@ def _undo(library: str) -> None:
                 stacklevel=4,
             )
     for place in active.places:  # modules loaded since then
-        for module, name in _holders_of(library, place.ours):
+        for module, name in _holders_of(place.ours):
             setattr(module, name, place.original)

@@ -37,7 +37,7 @@ def nms(dets: Dets, thresh: float) -> list[int]:
         [1]
     """
     dets = _checked(dets)
-    number = as_number(thresh, "thresh")
+    number = _threshold(thresh)
     return _run(dets, float(np.float32(number)) if dets.dtype == np.float32 else number)
 
 
@@ -56,8 +56,7 @@ def cpu_nms(dets: Dets, thresh: float) -> list[int]:
         ValueError: `dets` is not float32 (N, 5), or the threshold is NaN.
     """
     dets = _single(dets)
-    number = as_number(thresh, "thresh")
-    return _run(dets, math.nextafter(number, -math.inf))
+    return _run(dets, math.nextafter(_threshold(thresh), -math.inf))
 
 
 def gpu_nms(dets: Dets, thresh: float, device_id: int = 0) -> list[int]:
@@ -91,6 +90,13 @@ def cpu_nms_wrapper(thresh: float) -> Callable[[Dets], list[int]]:
 def gpu_nms_wrapper(thresh: float, device_id: int) -> Callable[[Dets], list[int]]:
     """`gpu_nms` with its threshold, a function of `dets` alone."""
     return lambda dets: gpu_nms(dets, thresh, device_id)
+
+
+def _threshold(thresh: Any) -> float:
+    number = as_number(thresh, "thresh")
+    if math.isnan(number):
+        raise ValueError("thresh is NaN")
+    return number
 
 
 def _checked(dets: Any) -> Dets:

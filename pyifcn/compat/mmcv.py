@@ -156,7 +156,7 @@ def soft_nms(
     if len(inds) == 0 < len(scores):  # mmcv keeps the best of all in any case
         inds = _where(scores == scores.max())[:1]
         kept = scores[inds]
-    return _scored(boxes[inds], kept), inds
+    return _scored(_detached(boxes)[inds], kept), inds
 
 
 def batched_nms(
