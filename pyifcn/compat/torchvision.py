@@ -4,9 +4,8 @@ Put `from pyifcn.compat.torchvision import nms` in the place of `from torchvisio
 let `pyifcn.accelerate("torchvision")` do it for torchvision's own detectors. Arguments, defaults and
 results are those of torchvision 0.29, with these differences:
 
-- `nms` and `batched_nms` take float16 and bfloat16 on the CPU too. Boxes of equal score come by
-  index, where torchvision leaves their order open. A threshold that is NaN is a `ValueError`;
-  torchvision keeps all boxes. `idxs` must be one whole number for each box; torchvision takes
+- `nms` and `batched_nms` take float16 and bfloat16 on the CPU too. A threshold that is NaN is a
+  `ValueError`; torchvision keeps all boxes. `idxs` must be one whole number for each box; torchvision takes
   fractions, and one number for all.
 - `ps_roi_pool` and `ps_roi_align` take float16 and bfloat16. A box of an image that is not there is
   a `ValueError`, where torchvision reads memory that is not its own. A RoI without samples gives
@@ -89,7 +88,11 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
     """
     if _tensor(boxes, "boxes").numel() == 0:  # of whatever shape, as torchvision has it
         return torch.empty((0,), dtype=torch.int64, device=boxes.device)
-    return pyifcn.batched_nms(boxes, scores, _categories(_tensor(idxs, "idxs")), iou_threshold)
+    keep = pyifcn.batched_nms(boxes, scores, _categories(_tensor(idxs, "idxs")), iou_threshold)
+    if boxes.numel() <= 4000:
+        return keep
+    keep = keep.sort()[0]  # so that torch leaves equal scores in the order that torchvision's have
+    return keep[scores[keep].sort(descending=True)[1]]
 
 
 def masks_to_boxes(masks: Tensor) -> Tensor:
