@@ -232,6 +232,7 @@ def run(model, images):
 def test_detectors_find_the_same(name, capsys):
     model = MODELS[name]()
     images = [torch.rand((3, 480, 640), generator=torch.Generator().manual_seed(1))]
+    run(model, images)  # warm
     before, times_before = run(model, images)
     with pyifcn.accelerate("torchvision"):
         after, times_after = run(model, images)
