@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from pyifcn.compat._replacement import Replacement
 
-# Each library, and the module of pyifcn.compat whose REPLACEMENTS are for it: those in the library's
-# own package.
+# Each library, and the module of pyifcn.compat whose REPLACEMENTS are for it: those in its package.
 _LIBRARIES = {
     "torchvision": "torchvision",
     "pycocotools": "pycocotools",

@@ -160,7 +160,7 @@ def test_refuses_what_has_changed_shape(library):
 
 
 def test_bad_names(library, monkeypatch):
-    with pytest.raises(ValueError, match="'nothing' is no library .*'torchvision'.*'all'"):
+    with pytest.raises(ValueError, match=r"'nothing' is no library .*'torchvision'.*'all'"):
         pyifcn.accelerate("nothing")
     with pytest.raises(ValueError, match="'nothing' is no library"):
         pyifcn.restore("nothing")

@@ -43,7 +43,8 @@ def test_nms(target, count):
     rng = np.random.default_rng(count)
     for threshold in (0, 0.3, 1 / 3, 0.5, 0.7, 1):
         single = some_dets(rng, count)
-        above = reference_nms(single, lambda iou, t=np.float32(threshold): iou > t)
+        rounded = np.float32(threshold)
+        above = reference_nms(single, lambda iou, t=rounded: iou > t)
         assert fcis.nms(single, threshold) == above
         assert fcis.gpu_nms(single, threshold) == above
         assert fcis.py_nms_wrapper(threshold)(single) == above
@@ -144,7 +145,7 @@ def test_aggregation(module, rng):
 
 
 def test_the_names_of_arguments():
-    voting = "masks boxes scores num_classes max_per_image im_width im_height".split()
+    voting = ["masks", "boxes", "scores", "num_classes", "max_per_image", "im_width", "im_height"]
     for module, more in ((fcis, ["nms_thresh", "merge_thresh", "binary_thresh"]), (mnc, [])):
         for name in ("cpu_mask_voting", "gpu_mask_voting"):
             parameters = inspect.signature(getattr(module, name)).parameters.values()

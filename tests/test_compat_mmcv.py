@@ -4,8 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch", reason="mmcv's functions need PyTorch")
+import torch
 
 from pyifcn.compat import mmcv
 
@@ -200,7 +199,8 @@ def test_the_names_of_arguments():
         mmcv.soft_nms: "boxes scores iou_threshold sigma min_score method offset",
         mmcv.batched_nms: "boxes scores idxs nms_cfg class_agnostic",
         mmcv.nms_match: "dets iou_threshold",
-        mmcv.mask_matrix_nms: "masks labels scores filter_thr nms_pre max_num kernel sigma mask_area",
+        mmcv.mask_matrix_nms: "masks labels scores filter_thr nms_pre max_num kernel sigma "
+        "mask_area",
     }
     for function, expected in names.items():
         assert list(inspect.signature(function).parameters) == expected.split()

@@ -1,5 +1,5 @@
-// NMS in inclusive coordinates, where a box from x1 to x2 is x2 - x1 + 1 wide, as detectors before 2018 have it.
-// The kernel is that of mask voting: a kept box is compared with all others, 64 to a word.
+// NMS in inclusive coordinates, where a box from x1 to x2 is x2 - x1 + 1 wide, as detectors before 2018 have
+// it. The kernel is that of mask voting: a kept box is compared with all others, 64 to a word.
 #include <cmath>
 #include <limits>
 #include <vector>

@@ -1,4 +1,4 @@
-"""The NMS of detectors before 2018: rows of x1, y1, x2, y2, score, the last pixel inside the box."""
+"""The NMS of detectors before 2018, whose boxes have their last pixel inside."""
 
 from __future__ import annotations
 

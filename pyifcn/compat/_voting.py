@@ -1,7 +1,8 @@
-"""What FCIS's and MNC's mask voting share: lists by class, and merging masks of their boxes' size."""
+"""What FCIS's and MNC's mask voting share: lists by class, and merging masks of boxes' size."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,7 +51,7 @@ def _split(found: VotedMasks, classes: int, dtype: type) -> tuple[list[Array], l
     scored = np.hstack([found.boxes, found.scores[:, None]]).astype(np.float64)
     masks = found.masks[:, None].astype(dtype, copy=False)
     cuts = np.searchsorted(found.labels, np.arange(1, classes + 1))
-    parts = [slice(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    parts = [slice(a, b) for a, b in itertools.pairwise(cuts)]
     return [masks[part] for part in parts], [scored[part] for part in parts]
 
 

@@ -1,18 +1,18 @@
 """Functions of detectron2 and of AdelaiDet on top of it, the same and fast.
 
-`paste_masks_in_image` and `batched_nms` are detectron2.layers', `ml_nms` is adet.layers', `matrix_nms`
-and `mask_nms` are adet.modeling.solov2.utils'. Import them from here in their place, or let
-`pyifcn.accelerate("detectron2", "adet")` do it. Names, arguments, defaults and results are those of
-detectron2 0.6 and AdelaiDet, with these differences:
+`paste_masks_in_image` and `batched_nms` are detectron2.layers', `ml_nms` is adet.layers',
+`matrix_nms` and `mask_nms` are adet.modeling.solov2.utils'. Import them from here in their place,
+or let `pyifcn.accelerate("detectron2", "adet")` do it. Names, arguments, defaults and results are
+those of detectron2 0.6 and AdelaiDet, with these differences:
 
 - In `paste_masks_in_image` a pixel whose value is within 1e-5 of the threshold may be either. A box
   with NaN in it, or without area, gives an empty mask.
 - `batched_nms` and `ml_nms` have the differences of `pyifcn.compat.torchvision.batched_nms`.
 - `matrix_nms` and `mask_nms` take binary masks, of any dtype, and the very areas of the masks. An
-  IoU with an empty mask is 0, where AdelaiDet's `matrix_nms` divides 0 by 0; "linear" does not divide
-  by 0 after an exact copy. `mask_nms` compares the IoU in float64.
-- `paste_masks_in_image`, `matrix_nms` and `mask_nms` run on the CPU, and refuse other tensors in one
-  line.
+  IoU with an empty mask is 0, where AdelaiDet's `matrix_nms` divides 0 by 0; "linear" does not
+  divide by 0 after an exact copy. `mask_nms` compares the IoU in float64.
+- `paste_masks_in_image`, `matrix_nms` and `mask_nms` run on the CPU, and refuse other tensors in
+  one line.
 - Arguments of a wrong type are a `TypeError` and wrong values a `ValueError`, where the originals
   have assertions.
 

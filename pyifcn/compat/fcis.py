@@ -1,15 +1,15 @@
 """Mask voting and NMS of FCIS (github.com/msracver/FCIS), the same and fast.
 
-Put `from pyifcn.compat.fcis import gpu_mask_voting` in the place of
-`from mask.mask_transform import gpu_mask_voting`, and `py_nms_wrapper` in that of `nms.nms`'s. There
-is no GPU, OpenCV or Python 2 behind them. Names, arguments, the order of what is returned and the
-inclusive boxes (x2 - x1 + 1) are FCIS's, with these differences:
+Put `from pyifcn.compat.fcis import gpu_mask_voting` in the place of `from mask.mask_transform
+import gpu_mask_voting`, and `py_nms_wrapper` in that of `nms.nms`'s. There is no GPU, OpenCV or
+Python 2 behind them. Names, arguments, the order of what is returned and the inclusive boxes (x2 -
+x1 + 1) are FCIS's, with these differences:
 
 - Equal scores come by index, where the originals leave their order open. Scores, boxes and masks
   are computed in float32. Votes are counted in whole numbers, so that sums are exact where the
   originals round them, and the shares in a merged mask are equal to float32's precision.
-- No detection at all gives empty arrays, where the originals fail; a detection whose votes are all 0
-  is dropped, where they divide 0 by 0.
+- No detection at all gives empty arrays, where the originals fail; a detection whose votes are all
+  0 is dropped, where they divide 0 by 0.
 - The functions named `gpu` run on the CPU and make no use of `device_id`. `gpu_nms([])` is `[]`.
 - An IoU that is NaN suppresses nothing. In `nms` of the original it drops the box.
 - Parts of a box outside the image render nothing. The originals for the CPU fail.

@@ -1,9 +1,9 @@
 """Functions of mmcv.ops and of mmdet.models.layers, the same and fast.
 
-`nms`, `soft_nms`, `batched_nms` and `nms_match` are mmcv.ops', `mask_matrix_nms` is mmdet's (2.x has it
-in mmdet.core). Import them from here in their place, or let `pyifcn.accelerate("mmcv", "mmdet")` do it.
-They take tensors, and the first, second and fourth NumPy arrays. Names, arguments, defaults and
-results are those of mmcv 2.2 and mmdet 3.3, with these differences:
+`nms`, `soft_nms`, `batched_nms` and `nms_match` are mmcv.ops', `mask_matrix_nms` is mmdet's (2.x
+has it in mmdet.core). Import them from here in their place, or let `pyifcn.accelerate("mmcv",
+"mmdet")` do it. They take tensors, and the first, second and fourth NumPy arrays. Names, arguments,
+defaults and results are those of mmcv 2.2 and mmdet 3.3, with these differences:
 
 - Boxes and masks of equal score come by index, where the originals leave their order open.
 - float64 is computed in float64, where mmcv fails on the CPU. Boxes and scores are of one dtype.
@@ -13,8 +13,8 @@ results are those of mmcv 2.2 and mmdet 3.3, with these differences:
   nothing, and a box whose score is NaN leaves.
 - `nms` with `offset=1`, and `soft_nms`, run on the CPU alone.
 - `batched_nms` has "nms" and "soft_nms" for its type, or any function; rotated boxes it refuses.
-- `mask_matrix_nms` takes binary masks, of any dtype, and the very areas of the masks, on the CPU. An
-  IoU with an empty mask is 0, where mmdet divides 0 by 0; "linear" does not divide by 0 after an
+- `mask_matrix_nms` takes binary masks, of any dtype, and the very areas of the masks, on the CPU.
+  An IoU with an empty mask is 0, where mmdet divides 0 by 0; "linear" does not divide by 0 after an
   exact copy.
 - Arguments of a wrong type are a `TypeError` and wrong values a `ValueError`, where the originals
   have assertions.
@@ -335,9 +335,7 @@ def _kept(boxes: Any, scores: Any, threshold: float, offset: int) -> Any:
     return keep[: cpu.nms_inclusive(boxes, scores, threshold, keep)]
 
 
-def _naive(
-    boxes: Any, scores: Any, threshold: float, least: float, offset: int
-) -> tuple[Any, Any]:
+def _naive(boxes: Any, scores: Any, threshold: float, least: float, offset: int) -> tuple[Any, Any]:
     if not least > 0:
         raise ValueError(f"min_score is {least} with method='naive', expected more than 0")
     chosen = _where(scores >= least)
@@ -378,7 +376,9 @@ def _plain(values: Any) -> Any:
 
 def _with_last_pixel(boxes: Any) -> Any:
     last = [0, 0, 1, 1]
-    return boxes + (boxes.new_tensor(last) if isinstance(boxes, Tensor) else np.array(last, boxes.dtype))
+    return boxes + (
+        boxes.new_tensor(last) if isinstance(boxes, Tensor) else np.array(last, boxes.dtype)
+    )
 
 
 def _is_array_or_on_cpu(boxes: Any, *args: Any, **kwargs: Any) -> bool:

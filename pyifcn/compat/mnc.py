@@ -1,9 +1,8 @@
 """Mask voting and NMS of MNC (github.com/daijifeng001/MNC), the same and fast.
 
-Put `from pyifcn.compat.mnc import gpu_mask_voting` in the place of
-`from transform.mask_transform import gpu_mask_voting`, and `nms` in that of `nms.nms_wrapper`'s. What
-MNC's configuration says are arguments here, with its defaults; the differences are those of
-`pyifcn.compat.fcis`, and:
+Put `from pyifcn.compat.mnc import gpu_mask_voting` in the place of `from transform.mask_transform
+import gpu_mask_voting`, and `nms` in that of `nms.nms_wrapper`'s. What MNC's configuration says are
+arguments here, with its defaults; the differences are those of `pyifcn.compat.fcis`, and:
 
 - `nms` is that of `cfg.USE_GPU_NMS`, MNC's default; `cpu_nms` is the other.
 - `cpu_mask_voting` returns (boxes, masks), `gpu_mask_voting` (masks, boxes), as MNC's do: lists of

@@ -1,18 +1,18 @@
 """Functions of torchvision's operators and detectors, the same and fast.
 
-Put `from pyifcn.compat.torchvision import nms` in the place of `from torchvision.ops import nms`, or
-let `pyifcn.accelerate("torchvision")` do it for torchvision's own detectors. Arguments, defaults and
-results are those of torchvision 0.29, with these differences:
+Put `from pyifcn.compat.torchvision import nms` in the place of `from torchvision.ops import nms`,
+or let `pyifcn.accelerate("torchvision")` do it for torchvision's own detectors. Arguments, defaults
+and results are those of torchvision 0.29, with these differences:
 
 - `nms` and `batched_nms` take float16 and bfloat16 on the CPU too. A threshold that is NaN is a
-  `ValueError`; torchvision keeps all boxes. `idxs` must be one whole number for each box; torchvision takes
-  fractions, and one number for all.
+  `ValueError`; torchvision keeps all boxes. `idxs` must be one whole number for each box;
+  torchvision takes fractions, and one number for all.
 - `ps_roi_pool` and `ps_roi_align` take float16 and bfloat16. A box of an image that is not there is
   a `ValueError`, where torchvision reads memory that is not its own. A RoI without samples gives
   zeros in `ps_roi_align`, where torchvision divides 0 by 0.
 - The values of `paste_masks_in_image` are within 1e-5 of torchvision's for values from 0 to 1, and
-  not differentiable. A box that torchvision cannot place, such as one with NaN in it, gives an empty
-  mask. Masks must be square, one to a box, and `padding` 1.
+  not differentiable. A box that torchvision cannot place, such as one with NaN in it, gives an
+  empty mask. Masks must be square, one to a box, and `padding` 1.
 - Arguments of a wrong type are a `TypeError` and wrong values a `ValueError`, where torchvision
   raises one of several others.
 
@@ -193,9 +193,7 @@ class PSRoIAlign(nn.Module):
 
     def forward(self, input: Tensor, rois: Tensor) -> Tensor:  # noqa: A002
         """Pools `input` in each of `rois`."""
-        return ps_roi_align(
-            input, rois, self.output_size, self.spatial_scale, self.sampling_ratio
-        )
+        return ps_roi_align(input, rois, self.output_size, self.spatial_scale, self.sampling_ratio)
 
     def __repr__(self) -> str:
         return (

@@ -6,8 +6,7 @@ import inspect
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch", reason="mmcv's functions need PyTorch")
+import torch
 
 import pyifcn
 from pyifcn.compat import mmcv as ours

@@ -8,8 +8,8 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="torchvision's functions need PyTorch")
 try:
     import torchvision
 except (ImportError, RuntimeError) as error:
@@ -134,7 +134,9 @@ def test_pasting(side, dtype):
         corners = rng.uniform(-0.2, 0.9, (20, 2)) * size[::-1]
         boxes = np.hstack([corners, corners + rng.uniform(1, 150, (20, 2))])
         boxes = boxes[(boxes[:, 2:] > 1).all(1)]
-        boxes = torch.from_numpy(boxes).to(torch.float64 if dtype == torch.float64 else torch.float32)
+        boxes = torch.from_numpy(boxes).to(
+            torch.float64 if dtype == torch.float64 else torch.float32
+        )
         masks = torch.from_numpy(rng.random((len(boxes), 1, side, side))).to(dtype)
         for places in (boxes, boxes.to(torch.int64)):
             expected = roi_heads.paste_masks_in_image(masks, places, size)
