@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 
+_jit: Any = torch.jit
+
 
 def on_cpu(*args: Any, **kwargs: Any) -> bool:
     """Whether all tensors of a call are plain ones on the CPU, which nothing traces or compiles."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or _jit.is_tracing():
         return False
     if torch._C._len_torch_dispatch_stack():
         return False

@@ -241,7 +241,7 @@ def nms_match(dets: Any, iou_threshold: float) -> list[Any]:
     if dets.ndim != 2 or dets.shape[1] != 5:
         raise ValueError(f"dets has shape {tuple(dets.shape)}, expected (N, 5)")
     threshold = float(np.float32(as_number(iou_threshold, "iou_threshold")))
-    rows = dets.detach().cpu() if isinstance(dets, Tensor) else dets
+    rows: Any = dets.detach().cpu() if isinstance(dets, Tensor) else dets
     keep, groups = pyifcn.nms(
         rows[:, :4], rows[:, 4], math.nextafter(threshold, -math.inf), return_groups=True
     )
@@ -348,7 +348,7 @@ def _suppression(kind: Any) -> Callable[..., tuple[Any, Any]]:
     if callable(kind):
         function: Callable[..., tuple[Any, Any]] = kind
         return function
-    known = {"nms": nms, "soft_nms": soft_nms}
+    known: dict[Any, Callable[..., tuple[Any, Any]]] = {"nms": nms, "soft_nms": soft_nms}
     if kind not in known:
         raise ValueError(f"nms_cfg['type'] is {kind!r}, expected 'nms', 'soft_nms' or a function")
     return known[kind]

@@ -232,7 +232,7 @@ def paste_masks_in_image(
     if not _tensor(boxes, "boxes").is_floating_point():
         boxes = boxes.float()
     computed = torch.float64 if masks.dtype == torch.float64 else torch.float32
-    name = str(computed).removeprefix("torch.")
+    name: Any = str(computed).removeprefix("torch.")
     height, width = img_shape
     pasted = pyifcn.paste_masks(
         masks[:, 0].detach(), boxes.detach(), (height, width), threshold=None, out=name
