@@ -13,7 +13,7 @@ SOURCES = pyproject.toml constraints.txt CMakeLists.txt cmake/cuda.cmake \
   $(shell find csrc pyifcn -type f -not -name '*.so' -not -path '*__pycache__*')
 NATIVE = $(shell git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')
 
-.PHONY: demo test test-gpu bench lint format dev clean
+.PHONY: demo test test-compat test-gpu bench lint format dev clean
 
 demo: $(VENV)/models.installed
 	$(BIN)/pyifcn demo --output demo
@@ -25,6 +25,26 @@ test: $(VENV)/test.installed
 test-gpu: $(VENV)/bench.installed
 	$(BIN)/pytest -m gpu
 	$(BIN)/pytest benchmarks/bench_cuda.py --benchmark-columns=min,median,rounds --benchmark-sort=name
+
+# Beside the libraries that pyifcn.compat stands in for, with the torch that torchvision wants: gigabytes where the
+# index has it for CUDA. MMCV=1 builds mmcv too, which can take an hour. detectron2 and AdelaiDet are on no index;
+# they are compared where they are installed into COMPAT_VENV by hand.
+PEERS = torchvision pycocotools supervision hotcoco faster-coco-eval transformers ensemble-boxes
+COMPAT_VENV ?= .venv-compat
+COMPAT_PIP = $(COMPAT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+test-compat: $(COMPAT_VENV)/peers.installed $(SOURCES)
+	$(COMPAT_PIP) '.[test]'
+	$(COMPAT_VENV)/bin/pytest tests/compat
+
+$(COMPAT_VENV)/peers.installed:
+	$(PYTHON) -m venv $(COMPAT_VENV)
+	for peer in $(PEERS); do \
+	  $(COMPAT_PIP) $$peer || echo "$$peer cannot be installed: its tests are skipped"; done
+	if [ -n '$(MMCV)' ]; then \
+	  $(COMPAT_PIP) mmdet mmengine 'setuptools<81' wheel ninja && \
+	  MMCV_WITH_OPS=1 $(COMPAT_PIP) --no-build-isolation mmcv || \
+	  echo "mmcv cannot be built: its tests are skipped"; fi
+	touch $@
 
 bench: $(VENV)/bench.installed
 	$(BIN)/pytest benchmarks --benchmark-columns=min,median,rounds --benchmark-sort=name

@@ -7,6 +7,7 @@ imports NumPy alone; `pyifcn.models` and `pyifcn.training` need PyTorch.
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
+from pyifcn._accelerate import Accelerated, accelerate, restore
 from pyifcn._runtime import available_targets, current_target, use_target
 from pyifcn.masks import Masks
 from pyifcn.ops.assemble import assemble, assemble_dense
@@ -34,12 +35,14 @@ if "torch" in sys.modules:  # so that torch.ops.pyifcn is there
     import pyifcn.torch  # noqa: F401
 
 __all__ = [
+    "Accelerated",
     "Masks",
     "MergedMasks",
     "PaddedNms",
     "Proposals",
     "SoftNms",
     "VotedMasks",
+    "accelerate",
     "assemble",
     "assemble_dense",
     "assemble_rois",
@@ -58,6 +61,7 @@ __all__ = [
     "propose",
     "ps_roi_align",
     "ps_roi_pool",
+    "restore",
     "soft_nms",
     "use_target",
     "vote",

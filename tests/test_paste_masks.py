@@ -182,6 +182,46 @@ def test_soft_values(target, rng, convention):
     assert got.max() == 255
 
 
+@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize("side", [1, 2, 7, 28, 33, (5, 130)])
+def test_values_as_they_are(target, convention, side):
+    rng = np.random.default_rng(0)
+    values_of = torchvision_values if convention == "torchvision" else detectron2_values
+    for size in SIZES:
+        shape = (12, side, side) if isinstance(side, int) else (12, *side)
+        for out, near in (("float32", MARGIN), ("float64", 1e-12)):
+            masks = np.concatenate([rng.random(shape), blobs(rng, 12, side)]).astype(out)
+            boxes = random_boxes(rng, 24, size, np.dtype(out).type)
+            got = pyifcn.paste_masks(
+                masks, boxes, size, threshold=None, convention=convention, out=out
+            )
+            assert got.dtype == out
+            for mask, box, image in zip(masks, boxes, got, strict=True):
+                expected = np.nan_to_num(np.maximum(values_of(mask, box, size), 0))
+                np.testing.assert_allclose(image, expected, rtol=0, atol=near)
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_values_of_all_targets_agree(convention):
+    rng, size = np.random.default_rng(1), (300, 500)
+    masks = np.concatenate([rng.random((30, 28, 28)), blobs(rng, 30, 28)])
+    masks[::7, 3:9, 5] = np.nan
+    boxes = random_boxes(rng, 60, size, np.float64)
+    before, results = pyifcn.current_target(), []
+    for out in ("float32", "float64"):
+        for target in pyifcn.available_targets():
+            pyifcn.use_target(target)
+            got = pyifcn.paste_masks(
+                masks, boxes, size, threshold=None, convention=convention, out=out
+            )
+            results.append(got)
+        pyifcn.use_target(before)
+        for got in results:
+            np.testing.assert_array_equal(got, results[0])
+        assert np.isnan(results[0]).any()
+        results.clear()
+
+
 def test_equals_torchvision(rng):
     try:
         from torchvision.models.detection.roi_heads import paste_masks_in_image
@@ -330,7 +370,7 @@ def test_opcheck():
     import pyifcn.torch  # noqa: F401  registers the operators
 
     masks, boxes = torch.rand(3, 5, 5), torch.tensor([[0.0, 0, 9, 9]]).repeat(3, 1)
-    for threshold, out in ((0.5, "bool"), (0.5, "uint8"), (None, "uint8")):
+    for threshold, out in ((0.5, "bool"), (0.5, "uint8"), (None, "uint8"), (None, "float32")):
         arguments = (masks, boxes, 12, 13, threshold, "detectron2", out)
         torch.library.opcheck(torch.ops.pyifcn.paste_masks.default, arguments)
 
@@ -423,7 +463,8 @@ BOXES = np.array([[1, 1, 4, 4], [0, 0, 5, 5]], np.float32)
         ({"threshold": None}, ValueError, "threshold is None with out='masks'"),
         ({"threshold": None, "out": "bool"}, ValueError, "threshold is None with out='bool'"),
         ({"convention": "mmdet"}, ValueError, "convention is 'mmdet', expected 'torchvision'"),
-        ({"out": "float"}, ValueError, "out is 'float', expected 'masks', 'bool' or 'uint8'"),
+        ({"out": "float"}, ValueError, "out is 'float', expected 'masks', 'bool', 'uint8', 'flo"),
+        ({"out": "float32"}, ValueError, "threshold is 0.5 with out='float32', expected None"),
     ],
 )
 def test_bad_input(change, error, message):

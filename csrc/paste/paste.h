@@ -60,4 +60,8 @@ void paste_bytes(const PasteJob<E>& job, uint8_t* image, int64_t pitch);
 template <Target T, class E>
 void paste_soft(const PasteJob<E>& job, uint8_t* image, int64_t pitch);
 
+// Writes the values as they are, NaN and infinities too, `pitch` elements a row.
+template <Target T, class E>
+void paste_values(const PasteJob<E>& job, E* image, int64_t pitch);
+
 }  // namespace pyifcn

@@ -205,11 +205,30 @@ void bind_paste_dense(py::handle masks, py::handle boxes, std::optional<double> 
   });
 }
 
+// `out` (N, H, W) is of the masks' type and holds zeros.
+void bind_paste_values(py::handle masks, py::handle boxes, const std::string& convention, py::handle out,
+                       int threads) {
+  const Array soft = as_array(masks, "masks"), places = as_array(boxes, "boxes");
+  check_paste(soft, places, false);
+  by_type(soft, [&]<class E>(E) {
+    const auto images = as_array(out, "out").view<E, 3>();
+    const Image image{images.shape[1], images.shape[2]};
+    const Pasting<E> pasting(soft, places, image, 0, paste_convention_of(convention));
+    const auto kernel = dispatch([]<Target T>() { return &paste_values<T, E>; });
+    without_gil([&] {
+      pasting.each(threads, [&](int64_t i, const PasteJob<E>& job) {
+        kernel(job, images.data + i * image.height * image.width, image.width);
+      });
+    });
+  });
+}
+
 }  // namespace
 
 void register_paste(py::module_& module) {
   module.def("paste_masks", &bind_paste_masks);
   module.def("paste_dense", &bind_paste_dense);
+  module.def("paste_values", &bind_paste_values);
 }
 
 }  // namespace pyifcn

@@ -79,12 +79,27 @@ void bind_paste_dense(py::handle masks, py::handle boxes, std::optional<double> 
                  });
 }
 
+// Writes all of `out` (N, H, W), of the masks' type.
+void bind_paste_values(py::handle masks, py::handle boxes, const std::string& convention, py::handle out,
+                       const py::tuple& stream) {
+  const Array soft = as_array(masks, "masks"), places = as_array(boxes, "boxes");
+  const Stream where = stream_of(stream);
+  check_paste(soft, places, false);
+  const auto paste = [&]<class E>(E) {
+    const auto images = as_array(out, "out").view<E, 3>();
+    const auto job = paste_job<E>(soft, places, images.shape[1], images.shape[2], 0, convention);
+    without_gil([&] { paste_values_cuda(job, images, where); });
+  };
+  soft.dtype == Dtype::float64 ? paste(double()) : paste(float());
+}
+
 }  // namespace
 
 void register_paste(py::module_& module) {
   module.def("paste_boxes", &bind_paste_boxes);
   module.def("paste_words", &bind_paste_words);
   module.def("paste_dense", &bind_paste_dense);
+  module.def("paste_values", &bind_paste_values);
 }
 
 }  // namespace pyifcn

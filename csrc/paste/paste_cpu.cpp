@@ -21,8 +21,8 @@ struct Ends {
   uint64_t first, last;
 };
 
-// The rows of a job, blended one after the other.
-template <class E>
+// The rows of a job, blended one after the other; where `kAsTheyAre` is set, NaN and infinities with them.
+template <class E, bool kAsTheyAre = false>
 class Rows {
 public:
   PYIFCN_INLINE explicit Rows(const PasteJob<E>& job)
@@ -97,6 +97,22 @@ public:
         pixel(x, left_[s] + job_.weights[x - job_.starts[0]] * slope_[s]);
   }
 
+  // Writes the row's values. A vector may reach into the next span, which is written after it.
+  PYIFCN_INLINE void store(E* row) const {
+    for (int64_t block = 0; block < job_.spans; block += 64) blend_block(block);
+    const int64_t end = job_.starts[job_.spans];
+    for (int64_t s = 0; s < job_.spans; ++s) {
+      const V left = V::all(left_[s]), slope = V::all(slope_[s]);
+      for (int64_t x = job_.starts[s]; x < job_.starts[s + 1]; x += V::lanes) {
+        const V value = left + V::load(job_.weights + x - job_.starts[0]) * slope;
+        if (x + V::lanes <= end)
+          value.store(row + x);
+        else
+          value.store_first(row + x, int(end - x));
+      }
+    }
+  }
+
 private:
   using V = Vec<E>;
 
@@ -107,7 +123,10 @@ private:
     held_[slot] = row;
     for (int64_t x = 0; x < job_.width + 3; ++x) cells_[x] = 0;
     if (1 <= row && row <= job_.height)
-      for (int64_t x = 0; x < job_.width; ++x) cells_[x + 1] = finite(job_.mask[(row - 1) * job_.width + x]);
+      for (int64_t x = 0; x < job_.width; ++x) {
+        const E cell = job_.mask[(row - 1) * job_.width + x];
+        cells_[x + 1] = kAsTheyAre ? cell : finite(cell);
+      }
     E *lefts = spread_ + 2 * slot * pitch_, *rights = lefts + pitch_;
     for (int64_t s = 0; s < job_.spans; ++s) {
       lefts[s] = cells_[job_.span_cells[s]];
@@ -229,6 +248,15 @@ PYIFCN_INLINE void write_soft(const PasteJob<E>& job, uint8_t* image, int64_t pi
   }
 }
 
+template <class E>
+PYIFCN_INLINE void write_values(const PasteJob<E>& job, E* image, int64_t pitch) {
+  Rows<E, true> rows(job);
+  for (int64_t i = 0; i < job.rows; ++i) {
+    rows.start(i);
+    rows.store(image + (job.top + i) * pitch);
+  }
+}
+
 }  // namespace
 
 #define PYIFCN_PASTE(E)                                                                           \
@@ -247,6 +275,10 @@ PYIFCN_INLINE void write_soft(const PasteJob<E>& job, uint8_t* image, int64_t pi
   template <>                                                                                     \
   void paste_soft<kTarget, E>(const PasteJob<E>& job, uint8_t* image, int64_t pitch) {            \
     write_soft(job, image, pitch);                                                                \
+  }                                                                                               \
+  template <>                                                                                     \
+  void paste_values<kTarget, E>(const PasteJob<E>& job, E* image, int64_t pitch) {                \
+    write_values(job, image, pitch);                                                              \
   }
 PYIFCN_PASTE(float)
 PYIFCN_PASTE(double)

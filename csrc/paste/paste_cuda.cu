@@ -21,8 +21,8 @@ __device__ PasteAxis<E> axis_of(PasteConvention convention, const void* boxes, b
   return {convention, sides, size, pixels};
 }
 
-// One of the masks on the image.
-template <class S>
+// One of the masks on the image; where `kAsTheyAre` is set, NaN and infinities with it.
+template <class S, bool kAsTheyAre = false>
 class Pasted {
 public:
   using E = Computed<S>;
@@ -58,7 +58,8 @@ private:
   // The ring of zeros, and whatever lies beyond it, included.
   __device__ E cell(int32_t row, int32_t column) const {
     if (row < 1 || row > height_ || column < 1 || column > width_) return 0;
-    return finite(computed(cells_[int64_t(row - 1) * width_ + column - 1]));
+    const E value = computed(cells_[int64_t(row - 1) * width_ + column - 1]);
+    return kAsTheyAre ? value : finite(value);
   }
 
   const S* const cells_;
@@ -83,60 +84,77 @@ struct PasteSource {
   }
 };
 
+// What a pixel of value `value` is in a dense result.
 template <class E>
 struct IsSet {
+  using Pixel = uint8_t;
+  static constexpr bool kAsTheyAre = false;
   E above;
   __device__ uint8_t operator()(E value) const { return value > above; }
 };
 
 template <class E>
 struct TimesWhite {
+  using Pixel = uint8_t;
+  static constexpr bool kAsTheyAre = false;
   __device__ uint8_t operator()(E value) const { return byte_of(value); }
+};
+
+template <class E>
+struct Itself {
+  using Pixel = E;
+  static constexpr bool kAsTheyAre = true;
+  __device__ E operator()(E value) const { return value; }
 };
 
 // What a thread writes at once.
 struct alignas(16) Sixteen {
   uint64_t low, high;
 };
-constexpr int kBytesEach = sizeof(Sixteen);
 
-// Blocks share an image as they share a mask in masks/build_cuda.cuh. Its bytes are cut where addresses are
-// multiples of sixteen, `before` bytes before its first.
+template <class Pixel>
+constexpr int kPixelsEach = int(sizeof(Sixteen) / sizeof(Pixel));
+
+// Blocks share an image as they share a mask in masks/build_cuda.cuh. Its pixels are cut where addresses are
+// multiples of sixteen, `before` pixels before its first.
 template <class S, class Draw>
 __global__ void __launch_bounds__(kBuildThreads)
-    paste_dense_kernel(const PasteCudaJob<S> job, const View<uint8_t, 3> out, int64_t blocks,
+    paste_dense_kernel(const PasteCudaJob<S> job, const View<typename Draw::Pixel, 3> out, int64_t blocks,
                        const Draw draw) {
+  using Pixel = typename Draw::Pixel;
+  constexpr int kEach = kPixelsEach<Pixel>;
   const Share share = share_of(blocks);
-  const Pasted<S> mask(job, share.mask);
+  const Pasted<S, Draw::kAsTheyAre> mask(job, share.mask);
   const int64_t width = job.width, size = job.height * width;
-  uint8_t* image = out.data + share.mask * size;
-  const int64_t before = int64_t(reinterpret_cast<uintptr_t>(image) % kBytesEach);
-  for (int64_t part = share.first; part * kBytesEach < before + size; part += share.step) {
-    const int64_t first = max(part * kBytesEach - before, int64_t(0));
-    const int count = int(min((part + 1) * kBytesEach - before, size) - first);
-    alignas(Sixteen) uint8_t bytes[kBytesEach] = {};
+  Pixel* image = out.data + share.mask * size;
+  const int64_t before = int64_t(reinterpret_cast<uintptr_t>(image) % sizeof(Sixteen) / sizeof(Pixel));
+  for (int64_t part = share.first; part * kEach < before + size; part += share.step) {
+    const int64_t first = max(part * kEach - before, int64_t(0));
+    const int count = int(min((part + 1) * kEach - before, size) - first);
+    alignas(Sixteen) Pixel pixels[kEach] = {};
     int64_t y = first / width, x = first - y * width;
     for (int done = 0; done < count; ++y, x = 0) {
       const int run = int(min(width - x, int64_t(count - done)));
       mask.values(int32_t(y), int32_t(x), int32_t(x + run),
-                  [&](int32_t at, Computed<S> value) { bytes[done + at - int32_t(x)] = draw(value); });
+                  [&](int32_t at, Computed<S> value) { pixels[done + at - int32_t(x)] = draw(value); });
       done += run;
     }
-    if (count == kBytesEach) {
+    if (count == kEach) {
       Sixteen sixteen;
-      __builtin_memcpy(&sixteen, bytes, kBytesEach);
+      __builtin_memcpy(&sixteen, pixels, sizeof(sixteen));
       *reinterpret_cast<Sixteen*>(image + first) = sixteen;
     } else {
-      for (int j = 0; j < count; ++j) image[first + j] = bytes[j];
+      for (int j = 0; j < count; ++j) image[first + j] = pixels[j];
     }
   }
 }
 
 template <class S, class Draw>
-void paste_dense(const PasteCudaJob<S>& job, const View<uint8_t, 3>& out, const Draw& draw,
+void paste_dense(const PasteCudaJob<S>& job, const View<typename Draw::Pixel, 3>& out, const Draw& draw,
                  const Stream& stream) {
   const OnDevice guard(stream.device);
-  const int64_t masks = out.shape[0], parts = ceil_div<int64_t>(job.height * job.width, kBytesEach) + 1;
+  constexpr int kEach = kPixelsEach<typename Draw::Pixel>;
+  const int64_t masks = out.shape[0], parts = ceil_div<int64_t>(job.height * job.width, kEach) + 1;
   const int64_t blocks = blocks_per_mask(masks, parts);
   launch(paste_dense_kernel<S, Draw>, {masks * blocks, kBuildThreads}, stream, job, out, blocks, draw);
 }
@@ -172,6 +190,14 @@ template <class S>
 void paste_soft_cuda(const PasteCudaJob<S>& job, const View<uint8_t, 3>& out, const Stream& stream) {
   paste_dense(job, out, TimesWhite<Computed<S>>(), stream);
 }
+
+template <class E>
+void paste_values_cuda(const PasteCudaJob<E>& job, const View<E, 3>& out, const Stream& stream) {
+  paste_dense(job, out, Itself<E>(), stream);
+}
+
+template void paste_values_cuda(const PasteCudaJob<float>&, const View<float, 3>&, const Stream&);
+template void paste_values_cuda(const PasteCudaJob<double>&, const View<double, 3>&, const Stream&);
 
 #define PYIFCN_PASTE_CUDA(S)                                                                               \
   template void paste_boxes_cuda(const PasteCudaJob<S>&, const View<int32_t, 2>&, const View<int64_t, 1>&, \

@@ -37,4 +37,8 @@ void paste_bytes_cuda(const PasteCudaJob<S>& job, const View<uint8_t, 3>& out, c
 template <class S>
 void paste_soft_cuda(const PasteCudaJob<S>& job, const View<uint8_t, 3>& out, const Stream& stream);
 
+// The same with the values as they are, NaN and infinities too. E is float or double.
+template <class E>
+void paste_values_cuda(const PasteCudaJob<E>& job, const View<E, 3>& out, const Stream& stream);
+
 }  // namespace pyifcn

@@ -40,6 +40,7 @@ import numpy.typing as npt
 from pyifcn import _coco
 from pyifcn._array import describe
 from pyifcn._runtime import cpu, num_threads
+from pyifcn.compat._replacement import Replacement
 from pyifcn.masks import Masks
 
 __all__ = ["area", "decode", "encode", "frPyObjects", "iou", "merge", "toBbox"]
@@ -353,3 +354,14 @@ def _from_polygons(polygons: Any, h: int, w: int) -> list[Rle]:
 def _draw(coordinates: Array, offsets: Array, h: int, w: int) -> list[Rle]:
     made = cpu.polygons_draw(coordinates, offsets, None, h, w, "pyobj", num_threads())
     return _write_all(made, (h, w))
+
+
+REPLACEMENTS = (
+    Replacement("pycocotools.mask.encode", encode),
+    Replacement("pycocotools.mask.decode", decode),
+    Replacement("pycocotools.mask.merge", merge),
+    Replacement("pycocotools.mask.area", area),
+    Replacement("pycocotools.mask.toBbox", toBbox),
+    Replacement("pycocotools.mask.iou", iou),
+    Replacement("pycocotools.mask.frPyObjects", frPyObjects),
+)

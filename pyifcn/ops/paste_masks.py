@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, overload
 
 import pyifcn._runtime as _runtime
 from pyifcn._array import (
+    as_dtype,
     as_number,
     as_text,
     background,
@@ -44,7 +45,7 @@ def paste_masks(
     *,
     threshold: SupportsFloat | None = ...,
     convention: Convention = ...,
-    out: Literal["bool", "uint8"],
+    out: Literal["bool", "uint8", "float32", "float64"],
 ) -> AnyArray: ...
 def paste_masks(
     masks: Any,
@@ -53,7 +54,7 @@ def paste_masks(
     *,
     threshold: SupportsFloat | None = 0.5,
     convention: Convention = "torchvision",
-    out: Literal["masks", "bool", "uint8"] = "masks",
+    out: Literal["masks", "bool", "uint8", "float32", "float64"] = "masks",
 ) -> Any:
     """Pastes each soft mask into its box on the image and compares it with the threshold.
 
@@ -67,18 +68,21 @@ def paste_masks(
       each pixel, up to a pixel outside the box; set where the value is at least the threshold.
 
     A box outside the image, without pixels, or with NaN or an infinity in it gives an empty mask.
-    NaN in a mask counts as background. Beside the result, memory grows with H + W alone. float16
-    and bfloat16 are computed in float32; nothing is differentiable.
+    NaN in a mask counts as background, but for the values themselves, where it stays NaN. Beside
+    the result, memory grows with H + W alone, and of a dense result on the CPU the system gives
+    memory only where boxes are. float16 and bfloat16 are computed in float32; nothing is
+    differentiable.
 
     Args:
         masks: (N, h, w) or (N, 1, h, w), float16, bfloat16, float32 or float64.
         boxes: (N, 4) rows of x1, y1, x2, y2 in pixels of the image, of one of these dtypes.
         image_size: (H, W) of the image in pixels.
-        threshold: At least 0. None: no comparison, but the values times 255, cut to whole numbers;
-            only with `out="uint8"`.
+        threshold: At least 0. None: no comparison, but the values: as they are in "float32" and
+            "float64", times 255 and cut to whole numbers in "uint8".
         convention: Whose results these are.
         out: "masks" for a `Masks`, which takes no more memory than its bits; "bool", or "uint8"
-            with 0 and 1, for a dense (N, H, W).
+            with 0 and 1, for a dense (N, H, W); with `threshold=None` "uint8", or "float32" or
+            "float64", in which the values are then computed.
 
     Returns:
         N masks of the same kind and device as `masks`.
@@ -104,10 +108,14 @@ def paste_masks(
         Masks(1, size=(480, 640), 72 bytes)
     """
     size = checked_size(image_size, "image_size")
-    if out not in ("masks", "bool", "uint8"):
-        raise ValueError(f"out is {out!r}, expected 'masks', 'bool' or 'uint8'")
-    if threshold is None and out != "uint8":
+    if out not in ("masks", "bool", "uint8", "float32", "float64"):
+        raise ValueError(
+            f"out is {out!r}, expected 'masks', 'bool', 'uint8', 'float32' or 'float64'"
+        )
+    if threshold is None and out in ("masks", "bool"):
         raise ValueError(f"threshold is None with out='{out}', expected a number")
+    if threshold is not None and out in ("float32", "float64"):
+        raise ValueError(f"threshold is {threshold!r} with out='{out}', expected None")
     if threshold is not None:
         threshold = as_number(threshold, "threshold")
     as_text(convention, "convention")
@@ -138,6 +146,9 @@ def run_paste_masks(
             f"image_size is {(height, width)}: {count} such images are too large to address"
         )
     images = background((count, height, width), soft, out)
+    if out in ("float32", "float64"):
+        module.paste_values(as_dtype(soft, out), places, convention, images, execution)
+        return images
     module.paste_dense(soft, places, threshold, convention, images, execution)
     return images
 

@@ -1,0 +1,294 @@
+"""Our functions in the places of other libraries' own."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from pyifcn.compat._replacement import Replacement
+
+# Each library, and the module of pyifcn.compat whose REPLACEMENTS are for it: those in its package.
+_LIBRARIES = {
+    "torchvision": "torchvision",
+    "pycocotools": "pycocotools",
+    "detectron2": "detectron2",
+    "adet": "detectron2",
+    "mmcv": "mmcv",
+    "mmdet": "mmcv",
+}
+
+
+class _Place(NamedTuple):
+    """An attribute that was replaced, of a module or a class."""
+
+    owner: Any
+    name: str
+    original: Any
+    ours: Any
+
+
+class _Active(NamedTuple):
+    places: list[_Place]
+    replaced: list[str]
+    holders: set[Accelerated]
+
+
+_lock = threading.RLock()
+_active: dict[str, _Active] = {}
+
+
+class Accelerated:
+    """What `accelerate` did. As a context manager it is undone at the end of the block.
+
+    Attributes:
+        libraries: The libraries' names.
+        replaced: The replaced functions' names, with their modules.
+    """
+
+    def __init__(self, libraries: tuple[str, ...], replaced: tuple[str, ...]) -> None:
+        self.libraries = libraries
+        self.replaced = replaced
+
+    def __enter__(self) -> Accelerated:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with _lock:
+            for library in self.libraries:
+                _release(library, self)
+
+    def __repr__(self) -> str:
+        return f"Accelerated({', '.join(self.replaced)})"
+
+
+def accelerate(*libraries: str) -> Accelerated:
+    """Puts our functions in the places of other libraries', where their own code looks them up.
+
+    What the libraries' detectors and evaluators call then runs on our kernels, with the results
+    that docs/compat.md describes. A call that ours does not take as the original does, such as one
+    with tensors on a GPU, one that is traced, compiled or scripted, or one through which gradients
+    flow but do not through ours, goes on to the original.
+
+    A name that a module outside these libraries holds since before (`from torchvision.ops import
+    nms`) stays what it was. It may be called again, from several threads and in nested blocks: the
+    originals are back when the last block that asked for a library ends, unless it was asked for
+    outside of any block; then `restore` brings them back.
+
+    Args:
+        libraries: "torchvision", "pycocotools", "detectron2", "adet" (AdelaiDet), "mmcv" or
+            "mmdet"; or "all" for those that are installed.
+
+    Returns:
+        `Accelerated`, which tells what was replaced and is a context manager.
+
+    Raises:
+        ValueError: There is no such library here.
+        ImportError: It is not installed.
+        RuntimeError: A function that would be replaced is not there or has other arguments: this
+            version of the library is not known. Nothing is replaced then.
+
+    Example:
+        >>> import numpy as np
+        >>> import pycocotools.mask
+        >>> import pyifcn
+        >>> with pyifcn.accelerate("pycocotools") as accelerated:
+        ...     code = pycocotools.mask.encode(np.ones((2, 3), np.uint8, order="F"))
+        >>> accelerated.replaced[0]
+        'pycocotools.mask.encode'
+    """
+    names = _named(libraries)
+    with _lock:
+        found = {name: _find(name) for name in names if name not in _active}
+        for name, places in found.items():
+            _active[name] = _Active(places, [], set())
+            for place in places:
+                setattr(place.owner, place.name, place.ours)
+            _active[name].replaced.extend(_spelled(place) for place in places)
+        handle = Accelerated(
+            names, tuple(each for name in names for each in _active[name].replaced)
+        )
+        for name in names:
+            _active[name].holders.add(handle)
+    return handle
+
+
+def restore(*libraries: str) -> None:
+    """Puts the originals back, whoever asked for ours.
+
+    Args:
+        libraries: Names as for `accelerate`; none: all. One that is not accelerated is left alone.
+
+    Raises:
+        ValueError: There is no such library here.
+
+    Example:
+        >>> import pyifcn
+        >>> pyifcn.restore()
+    """
+    for name in libraries:
+        _check_name(name)
+    with _lock:
+        every = not libraries or "all" in libraries
+        for name in list(_active) if every else libraries:
+            _undo(name)
+
+
+def _check_name(name: str) -> None:
+    if name not in _LIBRARIES and name != "all":
+        known = ", ".join(repr(each) for each in [*_LIBRARIES, "all"])
+        raise ValueError(f"{name!r} is no library that can be accelerated, expected {known}")
+
+
+def _named(libraries: tuple[str, ...]) -> tuple[str, ...]:
+    if not libraries:
+        raise ValueError("no library is named, expected one or 'all'")
+    for name in libraries:
+        _check_name(name)
+    if "all" in libraries:
+        return tuple(name for name in _LIBRARIES if _is_installed(name))
+    return tuple(dict.fromkeys(libraries))
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:  # a module that was put into sys.modules by hand
+        return name in sys.modules
+
+
+def _find(library: str) -> list[_Place]:
+    """The places of a library's functions, all of them checked and none changed."""
+    importlib.import_module(library)
+    compat = importlib.import_module(f"pyifcn.compat.{_LIBRARIES[library]}")
+    places: list[_Place] = []
+    for replacement in compat.REPLACEMENTS:
+        if replacement.where.split(".")[0] != library:
+            continue
+        owner, name, original = _original(library, replacement)
+        ours = _dispatcher(original, replacement)
+        places.append(_Place(owner, name, original, ours))
+        if inspect.ismodule(owner):
+            places.extend(
+                _Place(other, each, original, ours)
+                for other, each in _holders_of(original)
+                if (other, each) != (owner, name)
+            )
+    return places
+
+
+def _original(library: str, replacement: Replacement) -> tuple[Any, str, Any]:
+    """Where the original is, its name there, and itself."""
+    *path, name = replacement.where.split(".")
+    owner: Any = importlib.import_module(path[0])
+    for k, part in enumerate(path[1:], 2):
+        whole = ".".join(path[:k])
+        try:
+            owner = importlib.import_module(whole)
+        except ModuleNotFoundError as error:
+            if error.name != whole:
+                raise
+            owner = getattr(owner, part, None)  # a class
+    original = getattr(owner, name, None)
+    if not callable(original):
+        raise RuntimeError(f"{_versions(library)}: there is no {replacement.where} to replace")
+    try:
+        theirs = list(inspect.signature(original).parameters)
+    except (TypeError, ValueError):  # compiled, without a signature
+        return owner, name, original
+    ours = list(inspect.signature(replacement.ours).parameters)
+    if theirs != ours:
+        raise RuntimeError(
+            f"{_versions(library)}: {replacement.where} takes ({', '.join(theirs)}), "
+            f"expected ({', '.join(ours)})"
+        )
+    return owner, name, original
+
+
+def _versions(library: str) -> str:
+    from pyifcn import __version__
+
+    try:
+        theirs = version(library)
+    except PackageNotFoundError:
+        theirs = "of unknown version"
+    return f"{library} {theirs} does not fit pyifcn {__version__}"
+
+
+def _holders_of(value: Any) -> Iterator[tuple[Any, str]]:
+    """The loaded modules of all these libraries that have `value` as an attribute, and its name."""
+    for module_name, module in list(sys.modules.items()):
+        if module is None or module_name.split(".")[0] not in _LIBRARIES:
+            continue
+        for name, each in list(vars(module).items()):
+            if each is value:
+                yield module, name
+
+
+def _dispatcher(original: Callable[..., Any], replacement: Replacement) -> Callable[..., Any]:
+    """What stands in the original's place."""
+    ours, covers = replacement.ours, replacement.covers
+
+    def takes(*args: Any, **kwargs: Any) -> bool:
+        try:
+            return covers is None or covers(*args, **kwargs)
+        except (AttributeError, TypeError):  # arguments that the original should complain of
+            return False
+
+    @functools.wraps(original)
+    def replaced(*args: Any, **kwargs: Any) -> Any:
+        return ours(*args, **kwargs) if takes(*args, **kwargs) else original(*args, **kwargs)
+
+    # What torch.jit.script then compiles is the original, as with torch.jit.script_if_tracing.
+    marked: Any = replaced
+    marked.__script_if_tracing_wrapper = True
+    marked.__original_fn = getattr(original, "__original_fn", original)
+    return replaced
+
+
+def _spelled(place: _Place) -> str:
+    owner = place.owner
+    if inspect.ismodule(owner):
+        return f"{owner.__name__}.{place.name}"
+    return f"{owner.__module__}.{owner.__qualname__}.{place.name}"
+
+
+def _release(library: str, handle: Accelerated) -> None:
+    active = _active.get(library)
+    if active is None or handle not in active.holders:
+        return
+    active.holders.remove(handle)
+    if not active.holders:
+        _undo(library)
+
+
+def _undo(library: str) -> None:
+    active = _active.pop(library, None)
+    if active is None:
+        return
+    for place in active.places:
+        if vars(place.owner).get(place.name) is place.ours:
+            setattr(place.owner, place.name, place.original)
+        else:
+            warnings.warn(
+                f"{_spelled(place)} was replaced again since pyifcn did, and is left as it is",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+    for place in active.places:  # modules loaded since then
+        for module, name in _holders_of(place.ours):
+            setattr(module, name, place.original)

@@ -1,0 +1,125 @@
+"""`pyifcn.compat.mmcv` beside mmcv and mmdet, where they are installed."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+
+import pyifcn
+from pyifcn.compat import mmcv as ours
+
+SIZES = [1, 2, 8, 17, 33, 64, 65, 500]
+
+
+def from_library(module, name):
+    library = pytest.importorskip(module, reason=f"{module} is not installed", exc_type=ImportError)
+    theirs = getattr(library, name)
+    expected, got = (inspect.signature(f).parameters for f in (theirs, getattr(ours, name)))
+    assert [(p.name, p.default) for p in got.values()] == [
+        (p.name, p.default) for p in expected.values()
+    ]
+    return theirs
+
+
+def case(count):
+    rng = np.random.default_rng(count)
+    corners = rng.uniform(0, 100, (count, 2))
+    boxes = np.hstack([corners, corners + rng.uniform(1, 40, (count, 2))]).astype(np.float32)
+    boxes[::2] = boxes[::2].round()
+    scores = ((rng.permutation(count) + 1) / (count + 1)).astype(np.float32)
+    return boxes, scores
+
+
+def same(name, theirs, *arguments, near=0.0, **options):
+    expected, got = theirs(*arguments, **options), getattr(ours, name)(*arguments, **options)
+    for a, b in zip(got, expected, strict=True):
+        assert type(a) is type(b)
+        assert (a.dtype, a.shape) == (b.dtype, b.shape)
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=near)
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+@pytest.mark.parametrize("count", SIZES)
+def test_nms(count, offset):
+    theirs = from_library("mmcv.ops.nms", "nms")
+    boxes, scores = case(count)
+    for kind in (np.asarray, torch.from_numpy):
+        for options in ({}, {"score_threshold": 0.3}, {"max_num": 4}):
+            for threshold in (0.0, 0.3, 0.5, 0.7):
+                arguments = kind(boxes), kind(scores), threshold, offset
+                same("nms", theirs, *arguments, **options)
+
+
+@pytest.mark.parametrize("method", ["naive", "linear", "gaussian"])
+@pytest.mark.parametrize("count", SIZES)
+def test_soft_nms(count, method):
+    theirs = from_library("mmcv.ops.nms", "soft_nms")
+    boxes, scores = case(count)
+    for offset in (0, 1):
+        some = boxes.round() if offset else boxes
+        for threshold, sigma, least in ((0.3, 0.5, 1e-3), (0.5, 0.3, 0.3), (0.3, 0.5, 2.0)):
+            same(
+                *("soft_nms", theirs, some, scores, threshold, sigma, least, method, offset),
+                near=1e-5,
+            )
+
+
+@pytest.mark.parametrize("count", SIZES)
+def test_batched_nms(count):
+    theirs = from_library("mmcv.ops.nms", "batched_nms")
+    boxes, scores = map(torch.from_numpy, case(count))
+    idxs = torch.from_numpy(np.random.default_rng(0).integers(0, 4, count))
+    for kind in ("nms", "soft_nms"):
+        for options in ({}, {"split_thr": 10}, {"class_agnostic": True}):
+            config = {"type": kind, "iou_threshold": 0.5, **options}
+            same("batched_nms", theirs, boxes, scores, idxs, config, near=1e-5)
+    same("batched_nms", theirs, boxes, scores, idxs, None)
+
+
+@pytest.mark.parametrize("count", [0, *SIZES])
+def test_nms_match(count):
+    theirs = from_library("mmcv.ops.nms", "nms_match")
+    boxes, scores = case(count)
+    dets = np.hstack([boxes, scores[:, None]])
+    for kind in (np.asarray, torch.from_numpy):
+        for threshold in (0.3, 0.5):
+            same("nms_match", theirs, kind(dets), threshold)
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "linear"])
+def test_mask_matrix_nms(kernel):
+    theirs = from_library("mmdet.models.layers.matrix_nms", "mask_matrix_nms")
+    generator = torch.Generator().manual_seed(0)
+    for count in (0, 1, 2, 50):
+        masks = torch.zeros(count, 30, 50, dtype=torch.bool)
+        for mask in masks:
+            y, x, h, w = (1 + torch.rand(4, generator=generator) * 20).int().tolist()
+            mask[y : y + h, x : x + w] = True
+        labels = torch.randint(0, 3, (count,), generator=generator)
+        scores = torch.rand(count, generator=generator)
+        for options in (
+            {},
+            {"filter_thr": 0.2},
+            {"nms_pre": 9},
+            {"max_num": 5},
+            {"mask_area": masks.sum((1, 2)).float(), "sigma": 0.5},
+        ):
+            same(
+                *("mask_matrix_nms", theirs, masks, labels, scores),
+                kernel=kernel,
+                near=1e-5,
+                **options,
+            )
+
+
+def test_accelerate():
+    from_library("mmcv.ops.nms", "nms")
+    import mmcv.ops
+
+    before = mmcv.ops.nms
+    with pyifcn.accelerate("mmcv"):
+        assert mmcv.ops.nms is not before
+    assert mmcv.ops.nms is before
