@@ -8,8 +8,8 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from cuda_emulation import operators
+from optional import torch
 
 import pyifcn
 
