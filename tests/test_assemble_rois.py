@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-import torch
+from optional import torch
 from test_ps_roi import random_boxes, reference, reference_gradient, round_half_away
 
 import pyifcn

@@ -12,8 +12,8 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 from cuda_emulation import operators
+from optional import torch
 from test_nms import falling_order, some_scores
 
 import pyifcn

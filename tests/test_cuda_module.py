@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-import torch
+from optional import torch
 
 import pyifcn._runtime as _runtime
 

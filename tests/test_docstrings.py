@@ -8,6 +8,7 @@ import pytest
 
 import pyifcn
 
+pytest.importorskip("torch", reason="some of the examples need PyTorch")
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(pyifcn.__path__, "pyifcn.")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="the networks need PyTorch")
 import torch
 from safetensors.torch import save_file
 from torch import nn

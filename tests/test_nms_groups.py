@@ -4,9 +4,9 @@ from functools import cache
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optional import torch
 from test_nms import KINDS, clustered, falling_order, some_scores
 
 import pyifcn

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optional import torch
 
 import pyifcn
+
+F = torch.nn.functional
 
 CONVENTIONS = ["torchvision", "detectron2"]
 MARGIN = 1e-5  # about the threshold, where the answer is open

@@ -52,7 +52,7 @@ def test_bad_number_of_threads(setting):
 
 
 def test_threads_follow_torch():
-    import torch
+    torch = pytest.importorskip("torch")
 
     from pyifcn._runtime import num_threads
 

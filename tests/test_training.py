@@ -11,6 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="training needs PyTorch")
 import torch
 
 from pyifcn.data import Sample, SyntheticNuclei

@@ -5,11 +5,7 @@
 #include "core/check.h"
 
 #if PYIFCN_X86
-#if defined(_MSC_VER)
-#include <intrin.h>
-#else
 #include <cpuid.h>
-#endif
 #endif
 
 namespace pyifcn {
@@ -27,25 +23,15 @@ struct Registers {
 
 Registers cpuid(unsigned leaf, unsigned subleaf) {
   Registers r{};
-#if defined(_MSC_VER)
-  int out[4];
-  __cpuidex(out, int(leaf), int(subleaf));
-  r = {unsigned(out[0]), unsigned(out[1]), unsigned(out[2]), unsigned(out[3])};
-#else
   __cpuid_count(leaf, subleaf, r.eax, r.ebx, r.ecx, r.edx);
-#endif
   return r;
 }
 
 // Which register states the operating system saves on a context switch.
 unsigned long long saved_states() {
-#if defined(_MSC_VER)
-  return _xgetbv(0);
-#else
   unsigned low, high;
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return (unsigned long long)high << 32 | low;
-#endif
 }
 
 bool has(unsigned word, std::initializer_list<int> bits) {

@@ -44,7 +44,7 @@ struct Loop {
 };
 
 void pause_briefly() {
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__x86_64__)
   __builtin_ia32_pause();
 #endif
 }

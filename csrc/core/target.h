@@ -28,8 +28,6 @@ inline constexpr Target kTarget = Target::PYIFCN_KERNEL_TARGET;
 // compiled for a newer instruction set.
 #if defined(__CUDACC__)
 #define PYIFCN_INLINE __host__ __device__ __forceinline__
-#elif defined(_MSC_VER)
-#define PYIFCN_INLINE __forceinline
 #else
 #define PYIFCN_INLINE [[gnu::always_inline]] inline
 #endif
