@@ -103,7 +103,7 @@ def test_nms(rng, count):
 
 @pytest.mark.parametrize("method", [1, 2])
 def test_soft_nms(rng, method):
-    boxes, scores, labels = lists = detections(rng, 2, 40)
+    lists = detections(rng, 2, 40)
     got = ours.soft_nms(*lists, method=method, iou_thr=0.4, sigma=0.3, thresh=0.05)
     kept = []
     flat = [np.concatenate(part) for part in lists]

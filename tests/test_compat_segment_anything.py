@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="it works on torch tensors")
+pytest.importorskip("torch", reason="it works on torch tensors")
+
+import torch
 
 from pyifcn.compat import segment_anything as amg
 

@@ -5,8 +5,11 @@ import inspect
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="it works on torch tensors")
-theirs = pytest.importorskip("segment_anything.utils.amg", reason="segment-anything is missing")
+pytest.importorskip("torch", reason="it works on torch tensors")
+pytest.importorskip("segment_anything", reason="segment-anything is missing")
+
+import torch
+from segment_anything.utils import amg as theirs
 
 from pyifcn.compat import segment_anything as ours
 

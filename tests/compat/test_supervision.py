@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 
-supervision = pytest.importorskip("supervision", reason="supervision is missing")
+pytest.importorskip("supervision", reason="supervision is missing")
 
+import supervision
 from supervision.detection.compact_mask import CompactMask
 from supervision.detection.utils import iou_and_nms as theirs
 
@@ -35,8 +36,8 @@ def real_masks(shared_data):
     """The masks of four detectors on one image, and how sure they were."""
     found = []
     for path in sorted((shared_data / "coco_results").glob("setA_*")):
-        text = gzip.open(path).read() if path.suffix == ".gz" else path.read_bytes()
-        found += json.loads(text)
+        text = path.read_bytes()
+        found += json.loads(gzip.decompress(text) if path.suffix == ".gz" else text)
     image = found[0]["image_id"]
     found = [f for f in found if f["image_id"] == image]
     masks = Masks.from_rle([f["segmentation"] for f in found])
