@@ -43,6 +43,7 @@ PYBIND11_MODULE(_cpu, module) {
   register_mask_voting(module);
   register_vote(module);
   register_paste(module);
+  register_weighted_boxes(module);
 }
 
 }  // namespace pyifcn

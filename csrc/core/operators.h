@@ -27,5 +27,6 @@ void register_ps_roi(pybind11::module_& module);
 void register_mask_voting(pybind11::module_& module);
 void register_vote(pybind11::module_& module);
 void register_paste(pybind11::module_& module);
+void register_weighted_boxes(pybind11::module_& module);
 
 }  // namespace pyifcn

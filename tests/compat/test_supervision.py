@@ -1,0 +1,103 @@
+"""`pyifcn.compat.supervision` beside supervision."""
+
+import gzip
+import inspect
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("supervision", reason="supervision is missing")
+
+import supervision
+from supervision.detection.compact_mask import CompactMask
+from supervision.detection.utils import iou_and_nms as theirs
+
+from pyifcn import Masks
+from pyifcn.compat import supervision as ours
+
+METRICS = list(supervision.OverlapMetric)
+THRESHOLDS = (0.0, 0.25, 0.3, 0.5, 0.7, 1.0)
+
+
+def scene(rng, count, columns, size=(48, 70)):
+    masks = np.zeros((count, *size), bool)
+    predictions = np.zeros((count, columns))
+    for mask, row in zip(masks, predictions, strict=True):
+        x, y, w, h = rng.integers(0, [60, 40, 30, 30])
+        mask[y : y + h, x : x + w] = rng.random(mask[y : y + h, x : x + w].shape) < 0.9
+        row[:4] = x, y, x + w, y + h
+    predictions[:, 4] = rng.integers(0, max(2, count), count) / 8  # ties
+    predictions[:, 5:] = rng.integers(0, 3, (count, columns - 5))
+    return predictions, masks
+
+
+def real_masks(shared_data):
+    """The masks of four detectors on one image, and how sure they were."""
+    found = []
+    for path in sorted((shared_data / "coco_results").glob("setA_*")):
+        text = path.read_bytes()
+        found += json.loads(gzip.decompress(text) if path.suffix == ".gz" else text)
+    image = found[0]["image_id"]
+    found = [f for f in found if f["image_id"] == image]
+    masks = Masks.from_rle([f["segmentation"] for f in found])
+    scores = np.array([[f["score"], f["category_id"]] for f in found])
+    return np.hstack([masks.boxes, scores]), masks.to_dense()
+
+
+def agree(predictions, masks):
+    compact = CompactMask.from_dense(
+        masks, predictions[:, :4].astype(np.int32), image_shape=masks.shape[1:]
+    )
+    for metric in METRICS:
+        for form in (masks, compact):
+            expected = theirs.mask_iou_batch(form, form, metric)
+            got = ours.mask_iou_batch(form, form, metric)
+            assert got.dtype == expected.dtype
+            np.testing.assert_array_equal(got, expected)
+            for threshold in THRESHOLDS:
+                arguments = predictions, form, threshold
+                np.testing.assert_array_equal(
+                    ours.mask_non_max_suppression(*arguments, metric),
+                    theirs.mask_non_max_suppression(*arguments, metric),
+                )
+                merged = ours.mask_non_max_merge(*arguments, overlap_metric=metric)
+                assert merged == theirs.mask_non_max_merge(*arguments, overlap_metric=metric)
+        for threshold in THRESHOLDS:
+            np.testing.assert_array_equal(
+                ours.box_non_max_suppression(predictions, threshold, metric),
+                theirs.box_non_max_suppression(predictions, threshold, metric),
+            )
+
+
+@pytest.mark.parametrize("columns", [5, 6])
+@pytest.mark.parametrize("count", [1, 2, 9, 40])
+def test_random_masks(rng, count, columns):
+    agree(*scene(rng, count, columns))
+
+
+def test_real_masks(shared_data):
+    predictions, masks = real_masks(shared_data)
+    agree(predictions[:60], masks[:60])
+
+
+@pytest.mark.parametrize("name", ours.__all__)
+def test_arguments(name):
+    expected, got = (inspect.signature(getattr(m, name)).parameters for m in (theirs, ours))
+    assert list(got) == list(expected)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m, p, masks: m.mask_non_max_suppression(p, masks, 1.5),
+        lambda m, p, masks: m.box_non_max_suppression(p, -1),
+        lambda m, p, masks: m.mask_iou_batch(masks, masks[:, 1:]),
+        lambda m, p, masks: m.mask_iou_batch(masks[0], masks),
+        lambda m, p, masks: m.mask_non_max_merge(p, masks, 2),
+    ],
+)
+def test_both_refuse(rng, call):
+    for module in (theirs, ours):
+        with pytest.raises(ValueError, match=r"\w"):
+            call(module, *scene(rng, 5, 6))
