@@ -29,7 +29,7 @@ test-gpu: $(VENV)/bench.installed
 # Beside the libraries that pyifcn.compat stands in for, with the torch that torchvision wants: gigabytes where the
 # index has it for CUDA. MMCV=1 builds mmcv too, which can take an hour. detectron2 and AdelaiDet are on no index;
 # they are compared where they are installed into COMPAT_VENV by hand.
-PEERS = torchvision pycocotools supervision hotcoco faster-coco-eval transformers ensemble-boxes
+PEERS = torchvision pycocotools supervision hotcoco faster-coco-eval transformers segment-anything ensemble-boxes
 COMPAT_VENV ?= .venv-compat
 COMPAT_PIP = $(COMPAT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 test-compat: $(COMPAT_VENV)/peers.installed $(SOURCES)

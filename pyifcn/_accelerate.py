@@ -25,6 +25,10 @@ _LIBRARIES = {
     "adet": "detectron2",
     "mmcv": "mmcv",
     "mmdet": "mmcv",
+    "supervision": "supervision",
+    "segment_anything": "segment_anything",
+    "transformers": "transformers",
+    "ensemble_boxes": "ensemble_boxes",
 }
 
 
@@ -90,8 +94,9 @@ def accelerate(*libraries: str) -> Accelerated:
     outside of any block; then `restore` brings them back.
 
     Args:
-        libraries: "torchvision", "pycocotools", "detectron2", "adet" (AdelaiDet), "mmcv" or
-            "mmdet"; or "all" for those that are installed.
+        libraries: "torchvision", "pycocotools", "detectron2", "adet" (AdelaiDet), "mmcv", "mmdet",
+            "supervision", "segment_anything", "transformers" or "ensemble_boxes"; or "all" for
+            those that are installed.
 
     Returns:
         `Accelerated`, which tells what was replaced and is a context manager.

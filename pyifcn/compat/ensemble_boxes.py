@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyifcn._runtime import cpu
+from pyifcn.compat._replacement import Replacement
 from pyifcn.ops.nms_padded import nms_padded
 from pyifcn.ops.soft_nms import soft_nms as soften
 
@@ -267,3 +268,11 @@ def _check_lists(boxes: Lists, scores: Lists, labels: Lists) -> None:
 
 def _warn(message: str) -> None:
     warnings.warn(message, UserWarning, stacklevel=_STACKLEVEL)
+
+
+REPLACEMENTS = (
+    Replacement("ensemble_boxes.ensemble_boxes_nms.nms_method", nms_method),
+    Replacement("ensemble_boxes.ensemble_boxes_nms.nms", nms),
+    Replacement("ensemble_boxes.ensemble_boxes_nms.soft_nms", soft_nms),
+    Replacement("ensemble_boxes.ensemble_boxes_wbf.weighted_boxes_fusion", weighted_boxes_fusion),
+)

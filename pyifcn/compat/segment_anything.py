@@ -33,6 +33,8 @@ import torch
 from torch import Tensor
 
 from pyifcn._array import describe
+from pyifcn.compat._covered import on_cpu, without_gradient
+from pyifcn.compat._replacement import Replacement
 from pyifcn.masks import Masks
 
 __all__ = [
@@ -126,3 +128,14 @@ def _tensor(value: Any, name: str, least: int) -> Tensor:
         shape = "(N, H, W)" if least == 3 else "(..., H, W)"
         raise TypeError(f"{name} is {describe(value)}, expected a bool tensor {shape}")
     return value
+
+
+REPLACEMENTS = tuple(
+    Replacement(f"segment_anything.utils.amg.{ours.__name__}", ours, covers)
+    for ours, covers in (
+        (mask_to_rle_pytorch, on_cpu),
+        (rle_to_mask, None),
+        (batched_mask_to_box, on_cpu),
+        (calculate_stability_score, without_gradient),
+    )
+)

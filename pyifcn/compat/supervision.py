@@ -30,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyifcn._array import describe
+from pyifcn.compat._replacement import Replacement
 from pyifcn.masks import Masks
 from pyifcn.ops.nms_from_iou import nms_from_iou
 from pyifcn.ops.nms_padded import nms_padded
@@ -288,3 +289,14 @@ def _chosen(keep: Array, count: int) -> npt.NDArray[np.bool_]:
     chosen = np.zeros(count, bool)
     chosen[keep] = True
     return chosen
+
+
+REPLACEMENTS = tuple(
+    Replacement(f"supervision.detection.utils.iou_and_nms.{ours.__name__}", ours)
+    for ours in (
+        mask_iou_batch,
+        mask_non_max_suppression,
+        box_non_max_suppression,
+        mask_non_max_merge,
+    )
+)
