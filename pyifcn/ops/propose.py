@@ -86,6 +86,28 @@ class Proposals(Generic[AnyArray]):
         )
         return Masks._of(self.image_size, *arrays, like=logits)
 
+    def to_supervision(self) -> Any:
+        """The proposals as `supervision.Detections`, to be drawn, filtered or tracked.
+
+        Returns:
+            Detections with `xyxy`, dense bool `mask` (N, H, W), `confidence`, and 0 for `class_id`.
+
+        Raises:
+            ImportError: supervision is not installed.
+        """
+        try:
+            import supervision
+        except ImportError as error:
+            raise ImportError(
+                f"to_supervision needs supervision, which cannot be imported: {error}"
+            ) from error
+        return supervision.Detections(
+            xyxy=as_numpy(self.boxes, "boxes"),
+            mask=self.masks.numpy().to_dense(),
+            confidence=as_numpy(self.scores, "scores"),
+            class_id=np.zeros(len(self), int),
+        )
+
     def __len__(self) -> int:
         return len(self.scores)
 

@@ -13,6 +13,7 @@ import supervision
 from supervision.detection.compact_mask import CompactMask
 from supervision.detection.utils import iou_and_nms as theirs
 
+import pyifcn
 from pyifcn import Masks
 from pyifcn.compat import supervision as ours
 
@@ -79,6 +80,35 @@ def test_random_masks(rng, count, columns):
 def test_real_masks(shared_data):
     predictions, masks = real_masks(shared_data)
     agree(predictions[:60], masks[:60])
+
+
+def test_proposals_become_detections(rng):
+    maps = rng.normal(size=(1, 9, 12, 15)).astype(np.float32)
+    arguments = {"strides": [8], "image_size": (90, 117), "size": 7}
+    [found] = pyifcn.propose([maps], [maps[:, 0]], **arguments)
+    detections = found.to_supervision()
+    assert len(detections) == len(found) > 0
+    np.testing.assert_array_equal(detections.xyxy, found.boxes)
+    np.testing.assert_array_equal(detections.confidence, found.scores)
+    np.testing.assert_array_equal(detections.mask, found.masks.to_dense())
+    assert 0 < len(detections.with_nms(0.1)) < len(found)
+
+
+def test_accelerate_replaces_what_detections_use(rng):
+    predictions, masks = scene(rng, 30, 6)
+    detections = supervision.Detections(
+        xyxy=predictions[:, :4],
+        mask=masks,
+        confidence=predictions[:, 4],
+        class_id=np.zeros(30, int),
+    )
+    before = detections.with_nms(0.3), detections.with_nmm(0.3)
+    with pyifcn.accelerate("supervision") as accelerated:
+        assert "supervision.detection.core.mask_non_max_suppression" in accelerated.replaced
+        after = detections.with_nms(0.3), detections.with_nmm(0.3)
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(old.xyxy, new.xyxy)
+        np.testing.assert_array_equal(old.mask, new.mask)
 
 
 @pytest.mark.parametrize("name", ours.__all__)
