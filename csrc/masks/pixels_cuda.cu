@@ -43,7 +43,7 @@ constexpr int kBytesEach = 16;
 
 __global__ void __launch_bounds__(kThreads)
     to_dense_kernel(const CudaMasks masks, const View<uint8_t, 3> dense) {
-  const int64_t height = dense.shape[1], width = dense.shape[2], total = count(dense);
+  const int64_t height = dense.shape[1], width = dense.shape[2], total = dense.shape[0] * height * width;
   const int64_t first = (int64_t(blockIdx.x) * kThreads + threadIdx.x) * kBytesEach;
   if (first >= total) return;
   const int size = int(min(total - first, int64_t(kBytesEach)));
