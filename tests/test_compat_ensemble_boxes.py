@@ -13,14 +13,17 @@ def iou(a, b):
 
 
 def detections(rng, models, count, labels=3):
+    """Boxes about few objects, and no two scores alike."""
     objects = rng.uniform(0.1, 0.6, (6, 4))
     objects[:, 2:] = objects[:, :2] + rng.uniform(0.05, 0.3, (6, 2))
-    boxes, scores, classes = [], [], []
+    scores = list(
+        (rng.permutation(models * count) + 1).reshape(models, count) / (models * count + 1)
+    )
+    boxes, classes = [], []
     for _ in range(models):
         each = objects[rng.integers(0, 6, count)] + rng.normal(0, 0.02, (count, 4))
         each[:, 2:] = np.maximum(each[:, 2:], each[:, :2] + 0.01)
         boxes.append(each.clip(0, 1))
-        scores.append(rng.permutation(count * models)[:count] / (count * models + 1) + 1e-4)
         classes.append(rng.integers(0, labels, count))
     return boxes, scores, classes
 
