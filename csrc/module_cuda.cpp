@@ -10,6 +10,7 @@ PYBIND11_MODULE(_cuda, module) {
   module.attr("architectures") = PYIFCN_CUDA_ARCHS;
   module.attr("toolkit") = PYIFCN_CUDA_TOOLKIT;
   register_assemble(module);
+  register_assemble_prototypes(module);
   register_mask_pixels(module);
   register_nms(module);
   register_propose(module);

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pyifcn._runtime import available_targets, current_target, use_target
 from pyifcn.masks import Masks
 from pyifcn.ops.assemble import assemble, assemble_dense
+from pyifcn.ops.assemble_prototypes import assemble_prototypes
 from pyifcn.ops.assemble_rois import assemble_rois
 from pyifcn.ops.mask_iou import mask_iou
 from pyifcn.ops.mask_nms import mask_nms
@@ -42,6 +43,7 @@ __all__ = [
     "VotedMasks",
     "assemble",
     "assemble_dense",
+    "assemble_prototypes",
     "assemble_rois",
     "available_targets",
     "batched_nms",

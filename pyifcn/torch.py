@@ -11,6 +11,10 @@ from typing import Any
 import torch
 
 from pyifcn.ops.assemble import run_assemble, run_assemble_backward, run_assemble_dense
+from pyifcn.ops.assemble_prototypes import (
+    run_assemble_prototypes,
+    run_assemble_prototypes_backward,
+)
 from pyifcn.ops.nms import run_batched_nms, run_batched_nms_groups, run_nms, run_nms_groups
 from pyifcn.ops.nms_from_iou import run_nms_from_iou
 from pyifcn.ops.nms_padded import run_nms_padded
@@ -311,3 +315,63 @@ def _ps_roi_backward_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, .
 
 _ps_roi.register_autograd(_ps_roi_gradients, setup_context=_save_ps_roi)
 _ps_roi_backward.register_autograd(_ps_roi_backward_gradients, setup_context=_save_ps_roi_backward)
+
+
+@torch.library.custom_op("pyifcn::assemble_prototypes", mutates_args=())
+def _assemble_prototypes(
+    prototypes: Tensor,
+    coefficients: Tensor,
+    boxes: Tensor | None,
+    images: Tensor | None,
+    sigmoid: bool,
+) -> Tensor:
+    return run_assemble_prototypes(prototypes, coefficients, boxes, images, sigmoid)
+
+
+@_assemble_prototypes.register_fake
+def _(
+    prototypes: Tensor,
+    coefficients: Tensor,
+    boxes: Tensor | None,
+    images: Tensor | None,
+    sigmoid: bool,
+) -> Tensor:
+    return prototypes.new_empty((coefficients.shape[0], *prototypes.shape[2:]))
+
+
+@torch.library.custom_op("pyifcn::assemble_prototypes_backward", mutates_args=())
+def _assemble_prototypes_backward(
+    grad_out: Tensor,
+    out: Tensor | None,
+    prototypes: Tensor,
+    coefficients: Tensor,
+    boxes: Tensor | None,
+    images: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    return run_assemble_prototypes_backward(grad_out, out, prototypes, coefficients, boxes, images)
+
+
+@_assemble_prototypes_backward.register_fake
+def _(
+    grad_out: Tensor,
+    out: Tensor | None,
+    prototypes: Tensor,
+    coefficients: Tensor,
+    boxes: Tensor | None,
+    images: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    return prototypes.new_empty(prototypes.shape), coefficients.new_empty(coefficients.shape)
+
+
+def _save_assemble_prototypes(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, sigmoid = inputs
+    ctx.save_for_backward(output if sigmoid else None, *tensors)
+
+
+def _assemble_prototypes_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return *ops.assemble_prototypes_backward(grad, *ctx.saved_tensors), None, None, None
+
+
+_assemble_prototypes.register_autograd(
+    _assemble_prototypes_gradients, setup_context=_save_assemble_prototypes
+)
