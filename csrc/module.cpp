@@ -24,6 +24,7 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("use_target", &use_target);
   register_assemble(module);
   register_assemble_prototypes(module);
+  register_blend(module);
   register_nms(module);
   register_nms_from_iou(module);
   register_soft_nms(module);

@@ -11,6 +11,7 @@ PYBIND11_MODULE(_cuda, module) {
   module.attr("toolkit") = PYIFCN_CUDA_TOOLKIT;
   register_assemble(module);
   register_assemble_prototypes(module);
+  register_blend(module);
   register_mask_pixels(module);
   register_nms(module);
   register_propose(module);

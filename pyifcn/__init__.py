@@ -12,6 +12,7 @@ from pyifcn.masks import Masks
 from pyifcn.ops.assemble import assemble, assemble_dense
 from pyifcn.ops.assemble_prototypes import assemble_prototypes
 from pyifcn.ops.assemble_rois import assemble_rois
+from pyifcn.ops.blend import blend
 from pyifcn.ops.mask_iou import mask_iou
 from pyifcn.ops.mask_nms import mask_nms
 from pyifcn.ops.mask_voting import VotedMasks, mask_voting
@@ -47,6 +48,7 @@ __all__ = [
     "assemble_rois",
     "available_targets",
     "batched_nms",
+    "blend",
     "current_target",
     "mask_iou",
     "mask_nms",

@@ -15,6 +15,7 @@ from pyifcn.ops.assemble_prototypes import (
     run_assemble_prototypes,
     run_assemble_prototypes_backward,
 )
+from pyifcn.ops.blend import run_blend, run_blend_backward
 from pyifcn.ops.nms import run_batched_nms, run_batched_nms_groups, run_nms, run_nms_groups
 from pyifcn.ops.nms_from_iou import run_nms_from_iou
 from pyifcn.ops.nms_padded import run_nms_padded
@@ -375,3 +376,39 @@ def _assemble_prototypes_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | Non
 _assemble_prototypes.register_autograd(
     _assemble_prototypes_gradients, setup_context=_save_assemble_prototypes
 )
+
+
+@torch.library.custom_op("pyifcn::blend", mutates_args=())
+def _blend(bases: Tensor, attention: Tensor, sigmoid: bool) -> Tensor:
+    return run_blend(bases, attention, sigmoid)
+
+
+@_blend.register_fake
+def _(bases: Tensor, attention: Tensor, sigmoid: bool) -> Tensor:
+    return bases.new_empty((bases.shape[0], *bases.shape[2:]))
+
+
+@torch.library.custom_op("pyifcn::blend_backward", mutates_args=())
+def _blend_backward(
+    grad_out: Tensor, out: Tensor | None, bases: Tensor, attention: Tensor
+) -> tuple[Tensor, Tensor]:
+    return run_blend_backward(grad_out, out, bases, attention)
+
+
+@_blend_backward.register_fake
+def _(
+    grad_out: Tensor, out: Tensor | None, bases: Tensor, attention: Tensor
+) -> tuple[Tensor, Tensor]:
+    return bases.new_empty(bases.shape), attention.new_empty(attention.shape)
+
+
+def _save_blend(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    bases, attention, sigmoid = inputs
+    ctx.save_for_backward(output if sigmoid else None, bases, attention)
+
+
+def _blend_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return *ops.blend_backward(grad, *ctx.saved_tensors), None
+
+
+_blend.register_autograd(_blend_gradients, setup_context=_save_blend)

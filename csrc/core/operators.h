@@ -7,6 +7,7 @@ namespace pyifcn {
 
 void register_assemble(pybind11::module_& module);
 void register_assemble_prototypes(pybind11::module_& module);
+void register_blend(pybind11::module_& module);
 void register_nms(pybind11::module_& module);
 void register_nms_from_iou(pybind11::module_& module);
 void register_soft_nms(pybind11::module_& module);

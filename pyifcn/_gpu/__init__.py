@@ -20,6 +20,7 @@ from pyifcn._cuda import (
     ps_roi,
     ps_roi_backward,
 )
+from pyifcn._gpu.blend import blend, blend_backward
 from pyifcn._gpu.masks import (
     masks_cat,
     masks_from_dense,
@@ -37,6 +38,8 @@ __all__ = [
     "assemble_prototypes",
     "assemble_prototypes_backward",
     "batched_nms",
+    "blend",
+    "blend_backward",
     "masks_area",
     "masks_cat",
     "masks_from_dense",

@@ -10,6 +10,7 @@ TESTS = (
     *("test_assemble.py", "test_nms.py", "test_propose.py", "test_ps_roi.py"),
     "test_assemble_rois.py",
     "test_assemble_prototypes.py",
+    "test_blend.py",
 )
 # What takes long under the emulation, what is of the CPU alone, and what only the CPU looks at:
 # whether windows and boxes are of images that are there.
