@@ -42,6 +42,7 @@ PYBIND11_MODULE(_cpu, module) {
   register_propose(module);
   register_ps_roi(module);
   register_mask_voting(module);
+  register_swap_align2nat(module);
   register_vote(module);
   register_paste(module);
 }

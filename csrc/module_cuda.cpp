@@ -16,4 +16,5 @@ PYBIND11_MODULE(_cuda, module) {
   register_nms(module);
   register_propose(module);
   register_ps_roi(module);
+  register_swap_align2nat(module);
 }

@@ -25,6 +25,7 @@ from pyifcn.ops.paste_masks import paste_masks
 from pyifcn.ops.propose import Proposals, propose
 from pyifcn.ops.ps_roi import ps_roi_align, ps_roi_pool
 from pyifcn.ops.soft_nms import SoftNms, soft_nms
+from pyifcn.ops.swap_align2nat import swap_align2nat
 from pyifcn.ops.vote import MergedMasks, vote
 
 try:
@@ -63,6 +64,7 @@ __all__ = [
     "ps_roi_align",
     "ps_roi_pool",
     "soft_nms",
+    "swap_align2nat",
     "use_target",
     "vote",
 ]

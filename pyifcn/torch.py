@@ -22,6 +22,11 @@ from pyifcn.ops.nms_padded import run_nms_padded
 from pyifcn.ops.paste_masks import run_paste_masks
 from pyifcn.ops.ps_roi import run_ps_roi, run_ps_roi_backward
 from pyifcn.ops.soft_nms import run_soft_nms
+from pyifcn.ops.swap_align2nat import (
+    run_swap_align2nat,
+    run_swap_align2nat_backward,
+    swapped_shape,
+)
 
 ops = torch.ops.pyifcn
 Tensor = torch.Tensor
@@ -412,3 +417,47 @@ def _blend_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _blend.register_autograd(_blend_gradients, setup_context=_save_blend)
+
+
+@torch.library.custom_op("pyifcn::swap_align2nat", mutates_args=())
+def _swap_align2nat(values: Tensor, lambda_val: int, pad_val: float) -> Tensor:
+    return run_swap_align2nat(values, lambda_val, pad_val)
+
+
+@_swap_align2nat.register_fake
+def _(values: Tensor, lambda_val: int, pad_val: float) -> Tensor:
+    return values.new_empty(swapped_shape(values.shape, lambda_val))
+
+
+@torch.library.custom_op("pyifcn::swap_align2nat_backward", mutates_args=())
+def _swap_align2nat_backward(grad_out: Tensor, values_shape: list[int], lambda_val: int) -> Tensor:
+    return run_swap_align2nat_backward(grad_out, values_shape, lambda_val)
+
+
+@_swap_align2nat_backward.register_fake
+def _(grad_out: Tensor, values_shape: list[int], lambda_val: int) -> Tensor:
+    return grad_out.new_empty(values_shape)
+
+
+def _save_swap_align2nat(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    values, ctx.lambda_val, _ = inputs
+    ctx.values_shape = list(values.shape)
+
+
+def _swap_align2nat_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return ops.swap_align2nat_backward(grad, ctx.values_shape, ctx.lambda_val), None, None
+
+
+# The gradient is linear in grad_out, and swapping with pads of 0 is its derivative.
+def _save_swap_align2nat_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.lambda_val = inputs[2]
+
+
+def _swap_align2nat_backward_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return ops.swap_align2nat(grad, ctx.lambda_val, 0.0), None, None
+
+
+_swap_align2nat.register_autograd(_swap_align2nat_gradients, setup_context=_save_swap_align2nat)
+_swap_align2nat_backward.register_autograd(
+    _swap_align2nat_backward_gradients, setup_context=_save_swap_align2nat_backward
+)

@@ -25,6 +25,7 @@ void register_polygons(pybind11::module_& module);
 void register_propose(pybind11::module_& module);
 void register_ps_roi(pybind11::module_& module);
 void register_mask_voting(pybind11::module_& module);
+void register_swap_align2nat(pybind11::module_& module);
 void register_vote(pybind11::module_& module);
 void register_paste(pybind11::module_& module);
 

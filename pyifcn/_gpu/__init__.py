@@ -30,6 +30,7 @@ from pyifcn._gpu.masks import (
 )
 from pyifcn._gpu.nms import batched_nms, nms
 from pyifcn._gpu.propose import propose, propose_logits
+from pyifcn._gpu.swap_align2nat import swap_align2nat, swap_align2nat_backward
 
 __all__ = [
     "assemble",
@@ -52,6 +53,8 @@ __all__ = [
     "propose_logits",
     "ps_roi",
     "ps_roi_backward",
+    "swap_align2nat",
+    "swap_align2nat_backward",
 ]
 
 

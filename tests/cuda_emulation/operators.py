@@ -11,6 +11,7 @@ TESTS = (
     "test_assemble_rois.py",
     "test_assemble_prototypes.py",
     "test_blend.py",
+    "test_swap_align2nat.py",
 )
 # What takes long under the emulation, what is of the CPU alone, and what only the CPU looks at:
 # whether windows and boxes are of images that are there.
