@@ -23,6 +23,8 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("current_target", [] { return name_of(current_target()); });
   module.def("use_target", &use_target);
   register_assemble(module);
+  register_assemble_prototypes(module);
+  register_blend(module);
   register_nms(module);
   register_nms_inclusive(module);
   register_nms_from_iou(module);
@@ -41,6 +43,7 @@ PYBIND11_MODULE(_cpu, module) {
   register_propose(module);
   register_ps_roi(module);
   register_mask_voting(module);
+  register_swap_align2nat(module);
   register_vote(module);
   register_paste(module);
   register_weighted_boxes(module);

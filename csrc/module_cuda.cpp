@@ -10,6 +10,8 @@ PYBIND11_MODULE(_cuda, module) {
   module.attr("architectures") = PYIFCN_CUDA_ARCHS;
   module.attr("toolkit") = PYIFCN_CUDA_TOOLKIT;
   register_assemble(module);
+  register_assemble_prototypes(module);
+  register_blend(module);
   register_mask_geometry(module);
   register_mask_labels(module);
   register_mask_overlap(module);
@@ -26,5 +28,6 @@ PYBIND11_MODULE(_cuda, module) {
   register_render(module);
   register_rle(module);
   register_soft_nms(module);
+  register_swap_align2nat(module);
   register_vote(module);
 }

@@ -11,7 +11,9 @@ from pyifcn._accelerate import Accelerated, accelerate, restore
 from pyifcn._runtime import available_targets, current_target, use_target
 from pyifcn.masks import Masks
 from pyifcn.ops.assemble import assemble, assemble_dense
+from pyifcn.ops.assemble_prototypes import assemble_prototypes
 from pyifcn.ops.assemble_rois import assemble_rois
+from pyifcn.ops.blend import blend
 from pyifcn.ops.mask_iou import mask_iou
 from pyifcn.ops.mask_nms import mask_nms
 from pyifcn.ops.mask_voting import VotedMasks, mask_voting
@@ -24,6 +26,7 @@ from pyifcn.ops.paste_masks import paste_masks
 from pyifcn.ops.propose import Proposals, propose
 from pyifcn.ops.ps_roi import ps_roi_align, ps_roi_pool
 from pyifcn.ops.soft_nms import SoftNms, soft_nms
+from pyifcn.ops.swap_align2nat import swap_align2nat
 from pyifcn.ops.vote import MergedMasks, vote
 
 try:
@@ -45,9 +48,11 @@ __all__ = [
     "accelerate",
     "assemble",
     "assemble_dense",
+    "assemble_prototypes",
     "assemble_rois",
     "available_targets",
     "batched_nms",
+    "blend",
     "current_target",
     "mask_iou",
     "mask_nms",
@@ -63,6 +68,7 @@ __all__ = [
     "ps_roi_pool",
     "restore",
     "soft_nms",
+    "swap_align2nat",
     "use_target",
     "vote",
 ]

@@ -113,6 +113,22 @@ def contiguous_int64(value: Any, name: str, rank: int, like: Any) -> Any:
     return contiguous(value, name, rank, like)
 
 
+def as_float64(value: Any, name: str) -> Any:
+    """Real numbers of any dtype as float64.
+
+    Raises:
+        TypeError: It holds bool, complex numbers or objects.
+    """
+    if is_tensor(value):
+        torch = sys.modules["torch"]
+        real = not value.is_complex() and value.dtype != torch.bool
+    else:
+        real = value.dtype.kind in "iuf"
+    if not real:
+        raise TypeError(f"{name} is {describe(value)}, expected real numbers")
+    return as_dtype(value, "float64")
+
+
 def as_int(value: SupportsIndex, name: str, least: int) -> int:
     """`value` as an int of at least `least`.
 
@@ -214,6 +230,16 @@ def widened(value: Any) -> Any:
     if dtype.itemsize != 2 or not str(dtype).endswith("float16"):
         return value
     return as_dtype(value, "float32")
+
+
+def as_dtype_of(value: Any, like: Any) -> Any:
+    """`value` in `like`'s dtype; itself if it has it already."""
+    return as_dtype(value, str(like.dtype).removeprefix("torch."))
+
+
+def as_read(value: Any, module: Any) -> Any:
+    """`value` in a type that the compiled module reads: the CPU's kernels read no half types."""
+    return widened(value) if module is _runtime.cpu else value
 
 
 def torch_ops() -> Any:

@@ -11,12 +11,22 @@ from typing import Any
 import torch
 
 from pyifcn.ops.assemble import run_assemble, run_assemble_backward, run_assemble_dense
+from pyifcn.ops.assemble_prototypes import (
+    run_assemble_prototypes,
+    run_assemble_prototypes_backward,
+)
+from pyifcn.ops.blend import run_blend, run_blend_backward
 from pyifcn.ops.nms import run_batched_nms, run_batched_nms_groups, run_nms, run_nms_groups
 from pyifcn.ops.nms_from_iou import run_nms_from_iou
 from pyifcn.ops.nms_padded import run_nms_padded
 from pyifcn.ops.paste_masks import run_paste_masks
 from pyifcn.ops.ps_roi import run_ps_roi, run_ps_roi_backward
 from pyifcn.ops.soft_nms import run_soft_nms
+from pyifcn.ops.swap_align2nat import (
+    run_swap_align2nat,
+    run_swap_align2nat_backward,
+    swapped_shape,
+)
 
 ops = torch.ops.pyifcn
 Tensor = torch.Tensor
@@ -311,3 +321,143 @@ def _ps_roi_backward_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, .
 
 _ps_roi.register_autograd(_ps_roi_gradients, setup_context=_save_ps_roi)
 _ps_roi_backward.register_autograd(_ps_roi_backward_gradients, setup_context=_save_ps_roi_backward)
+
+
+@torch.library.custom_op("pyifcn::assemble_prototypes", mutates_args=())
+def _assemble_prototypes(
+    prototypes: Tensor,
+    coefficients: Tensor,
+    boxes: Tensor | None,
+    images: Tensor | None,
+    sigmoid: bool,
+) -> Tensor:
+    return run_assemble_prototypes(prototypes, coefficients, boxes, images, sigmoid)
+
+
+@_assemble_prototypes.register_fake
+def _(
+    prototypes: Tensor,
+    coefficients: Tensor,
+    boxes: Tensor | None,
+    images: Tensor | None,
+    sigmoid: bool,
+) -> Tensor:
+    return prototypes.new_empty((coefficients.shape[0], *prototypes.shape[2:]))
+
+
+@torch.library.custom_op("pyifcn::assemble_prototypes_backward", mutates_args=())
+def _assemble_prototypes_backward(
+    grad_out: Tensor,
+    out: Tensor | None,
+    prototypes: Tensor,
+    coefficients: Tensor,
+    boxes: Tensor | None,
+    images: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    return run_assemble_prototypes_backward(grad_out, out, prototypes, coefficients, boxes, images)
+
+
+@_assemble_prototypes_backward.register_fake
+def _(
+    grad_out: Tensor,
+    out: Tensor | None,
+    prototypes: Tensor,
+    coefficients: Tensor,
+    boxes: Tensor | None,
+    images: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    return prototypes.new_empty(prototypes.shape), coefficients.new_empty(coefficients.shape)
+
+
+def _save_assemble_prototypes(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, sigmoid = inputs
+    ctx.save_for_backward(output if sigmoid else None, *tensors)
+
+
+def _assemble_prototypes_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return *ops.assemble_prototypes_backward(grad, *ctx.saved_tensors), None, None, None
+
+
+_assemble_prototypes.register_autograd(
+    _assemble_prototypes_gradients, setup_context=_save_assemble_prototypes
+)
+
+
+@torch.library.custom_op("pyifcn::blend", mutates_args=())
+def _blend(bases: Tensor, attention: Tensor, sigmoid: bool) -> Tensor:
+    return run_blend(bases, attention, sigmoid)
+
+
+@_blend.register_fake
+def _(bases: Tensor, attention: Tensor, sigmoid: bool) -> Tensor:
+    return bases.new_empty((bases.shape[0], *bases.shape[2:]))
+
+
+@torch.library.custom_op("pyifcn::blend_backward", mutates_args=())
+def _blend_backward(
+    grad_out: Tensor, out: Tensor | None, bases: Tensor, attention: Tensor
+) -> tuple[Tensor, Tensor]:
+    return run_blend_backward(grad_out, out, bases, attention)
+
+
+@_blend_backward.register_fake
+def _(
+    grad_out: Tensor, out: Tensor | None, bases: Tensor, attention: Tensor
+) -> tuple[Tensor, Tensor]:
+    return bases.new_empty(bases.shape), attention.new_empty(attention.shape)
+
+
+def _save_blend(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    bases, attention, sigmoid = inputs
+    ctx.save_for_backward(output if sigmoid else None, bases, attention)
+
+
+def _blend_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return *ops.blend_backward(grad, *ctx.saved_tensors), None
+
+
+_blend.register_autograd(_blend_gradients, setup_context=_save_blend)
+
+
+@torch.library.custom_op("pyifcn::swap_align2nat", mutates_args=())
+def _swap_align2nat(values: Tensor, lambda_val: int, pad_val: float) -> Tensor:
+    return run_swap_align2nat(values, lambda_val, pad_val)
+
+
+@_swap_align2nat.register_fake
+def _(values: Tensor, lambda_val: int, pad_val: float) -> Tensor:
+    return values.new_empty(swapped_shape(values.shape, lambda_val))
+
+
+@torch.library.custom_op("pyifcn::swap_align2nat_backward", mutates_args=())
+def _swap_align2nat_backward(grad_out: Tensor, values_shape: list[int], lambda_val: int) -> Tensor:
+    return run_swap_align2nat_backward(grad_out, values_shape, lambda_val)
+
+
+@_swap_align2nat_backward.register_fake
+def _(grad_out: Tensor, values_shape: list[int], lambda_val: int) -> Tensor:
+    return grad_out.new_empty(values_shape)
+
+
+def _save_swap_align2nat(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    values, ctx.lambda_val, _ = inputs
+    ctx.values_shape = list(values.shape)
+
+
+def _swap_align2nat_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return ops.swap_align2nat_backward(grad, ctx.values_shape, ctx.lambda_val), None, None
+
+
+# The gradient is linear in grad_out, and swapping with pads of 0 is its derivative.
+def _save_swap_align2nat_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.lambda_val = inputs[2]
+
+
+def _swap_align2nat_backward_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return ops.swap_align2nat(grad, ctx.lambda_val, 0.0), None, None
+
+
+_swap_align2nat.register_autograd(_swap_align2nat_gradients, setup_context=_save_swap_align2nat)
+_swap_align2nat_backward.register_autograd(
+    _swap_align2nat_backward_gradients, setup_context=_save_swap_align2nat_backward
+)

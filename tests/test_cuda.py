@@ -320,6 +320,45 @@ def test_masks_do_not_wait(rng):
     assert expected[1] == got[1]
 
 
+@no_kernels
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_detections_of_no_image_are_nan(dtype):
+    maps = torch.ones(2, 5, 6, 7, dtype=dtype, device=DEVICE, requires_grad=True)
+    rows = torch.ones(6, 5, dtype=dtype, device=DEVICE, requires_grad=True)
+    images = torch.tensor([0, 2, -1, 2**62, -(2**62), 1], device=DEVICE)
+    got = pyifcn.assemble_prototypes(maps, rows, images=images)
+    assert not got[[0, 5]].isnan().any()
+    assert got[1:5].isnan().all()
+    of_maps, of_rows = torch.autograd.grad(got, (maps, rows), torch.ones_like(got))
+    some = pyifcn.assemble_prototypes(maps, rows[[0, 5]], images=images[[0, 5]])
+    expected, of_some = torch.autograd.grad(some, (maps, rows), torch.ones_like(some))
+    assert torch.equal(of_maps, expected)
+    assert torch.equal(of_rows, of_some)
+
+
+ASSEMBLERS = {
+    "prototypes": lambda maps, other: pyifcn.assemble_prototypes(maps[0], other[0, 0, :, :9]),
+    "blend": lambda maps, other: pyifcn.blend(maps, other[:, :9], sigmoid=True),
+    "swap": lambda maps, other: pyifcn.swap_align2nat(maps, 2),
+}
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", ASSEMBLERS)
+def test_assemblers_equal_the_cpu(rng, name, dtype):
+    maps = torch.from_numpy(rng.standard_normal((20, 9, 37, 43))).to(dtype)
+    other = torch.from_numpy(rng.standard_normal((20, 9, 14, 14))).to(dtype)
+    answers = []
+    for device in ("cpu", "cuda"):
+        here = [tensor.to(device).requires_grad_() for tensor in (maps, other)]
+        out = ASSEMBLERS[name](*here)
+        found = torch.autograd.grad(out, here, out.detach(), allow_unused=True)
+        answers.append([out, *(grad for grad in found if grad is not None)])
+    for expected, got in zip(*answers, strict=True):
+        assert torch.equal(expected, got.cpu())
+
+
 @on_gpu
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("name", POOLING)
@@ -719,6 +758,7 @@ def everything(maps, boxes, windows, masks, others, scores, labels):
     square = maps[:, :9]
     answers = [pool(maps, boxes) for pool in POOLING.values()]
     answers += [pyifcn.assemble(square, windows, 7), pyifcn.assemble_dense(square, 7)]
+    answers += [run(square, maps[:, 9:]) for run in ASSEMBLERS.values()]
     answers += [torch.autograd.grad(a, maps, a.detach())[0] for a in answers]
     for images in (2, 1):
         some = boxes[:, 1:].repeat(1, 40 // images).view(images, -1, 4).contiguous()

@@ -6,6 +6,8 @@
 namespace pyifcn {
 
 void register_assemble(pybind11::module_& module);
+void register_assemble_prototypes(pybind11::module_& module);
+void register_blend(pybind11::module_& module);
 void register_nms(pybind11::module_& module);
 void register_nms_inclusive(pybind11::module_& module);
 void register_nms_from_iou(pybind11::module_& module);
@@ -25,6 +27,7 @@ void register_propose(pybind11::module_& module);
 void register_render(pybind11::module_& module);
 void register_ps_roi(pybind11::module_& module);
 void register_mask_voting(pybind11::module_& module);
+void register_swap_align2nat(pybind11::module_& module);
 void register_vote(pybind11::module_& module);
 void register_paste(pybind11::module_& module);
 void register_weighted_boxes(pybind11::module_& module);

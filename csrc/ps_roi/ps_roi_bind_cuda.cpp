@@ -1,5 +1,6 @@
 #include "core/bind.h"
 #include "core/bind_cuda.h"
+#include "core/elements.h"
 #include "core/operators.h"
 #include "ps_roi/arguments.h"
 #include "ps_roi/ps_roi_cuda.h"
@@ -10,19 +11,9 @@ namespace {
 // Calls `run` with a rule and an element, both as std::type_identity.
 template <class Run>
 void by_rule_and_element(const PsRoiArguments& a, Run run) {
-  const auto with = [&]<class S>(std::type_identity<S> element) {
-    by_rule<Computed<S>>(a.rule, [&](auto rule) { without_gil([&] { run(rule, element); }); });
-  };
-  switch (a.maps.dtype) {
-    case Dtype::float16:
-      return with(std::type_identity<Float16>());
-    case Dtype::bfloat16:
-      return with(std::type_identity<Bfloat16>());
-    case Dtype::float32:
-      return with(std::type_identity<float>());
-    default:
-      return with(std::type_identity<double>());
-  }
+  by_element(a.maps, [&]<class S>(std::type_identity<S> element) {
+    by_rule<Computed<S>>(a.rule, [&](auto rule) { run(rule, element); });
+  });
 }
 
 void check(const PsRoiArguments& a) {

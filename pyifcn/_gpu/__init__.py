@@ -13,6 +13,8 @@ from pyifcn._cuda import (
     assemble,
     assemble_backward,
     assemble_dense,
+    assemble_prototypes,
+    assemble_prototypes_backward,
     masks_area,
     masks_to_dense,
     paste_dense,
@@ -21,6 +23,7 @@ from pyifcn._cuda import (
     ps_roi,
     ps_roi_backward,
 )
+from pyifcn._gpu.blend import blend, blend_backward
 from pyifcn._gpu.mask_geometry import masks_flip, masks_resize, masks_shift
 from pyifcn._gpu.mask_labels import masks_from_labels, masks_to_labels
 from pyifcn._gpu.mask_sets import masks_combine, masks_merge
@@ -42,14 +45,19 @@ from pyifcn._gpu.paste import paste_masks
 from pyifcn._gpu.propose import propose, render
 from pyifcn._gpu.rle import rle_unpack
 from pyifcn._gpu.soft_nms import soft_nms
+from pyifcn._gpu.swap_align2nat import swap_align2nat, swap_align2nat_backward
 from pyifcn._gpu.vote import vote
 
 __all__ = [
     "assemble",
     "assemble_backward",
     "assemble_dense",
+    "assemble_prototypes",
+    "assemble_prototypes_backward",
     "batched_nms",
     "batched_nms_groups",
+    "blend",
+    "blend_backward",
     "mask_voting",
     "masks_area",
     "masks_cat",
@@ -84,6 +92,8 @@ __all__ = [
     "render",
     "rle_unpack",
     "soft_nms",
+    "swap_align2nat",
+    "swap_align2nat_backward",
     "vote",
 ]
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 
-import pyifcn._runtime as _runtime
 from pyifcn._array import (
-    as_dtype,
+    as_dtype_of,
     as_int,
     as_number,
+    as_read,
     compiled,
     contiguous,
     empty,
@@ -161,10 +161,10 @@ def run_ps_roi(
             f"{name} has {channels} channels, expected a multiple of {grid[0]} * {grid[1]}"
         )
     module, execution = compiled(maps)
-    read = _as_read(module, maps)
+    read = as_read(maps, module)
     out = empty((boxes.shape[0], channels // cells, *size), read)
     module.ps_roi(read, boxes, rule, *grid, spatial_scale, sampling_ratio, out, execution)
-    return as_dtype(out, str(maps.dtype).removeprefix("torch."))
+    return as_dtype_of(out, maps)
 
 
 def run_ps_roi_backward(
@@ -183,17 +183,12 @@ def run_ps_roi_backward(
     grad_out = contiguous(grad_out, "grad_out", 4)
     boxes = widened(contiguous(boxes, "boxes", 2, grad_out))
     module, execution = compiled(grad_out)
-    read = _as_read(module, grad_out)
+    read = as_read(grad_out, module)
     grad_maps = zeros(tuple(maps_shape), read, str(read.dtype).removeprefix("torch."))
     module.ps_roi_backward(
         read, boxes, rule, *grid, spatial_scale, sampling_ratio, grad_maps, execution
     )
-    return as_dtype(grad_maps, str(grad_out.dtype).removeprefix("torch."))
-
-
-def _as_read(module: Any, maps: Any) -> Any:
-    """`maps` in a type that the compiled module reads: the CPU's reads no half types."""
-    return widened(maps) if module is _runtime.cpu else maps
+    return as_dtype_of(grad_maps, grad_out)
 
 
 def as_pair(value: Any, name: str) -> Pair:

@@ -26,6 +26,9 @@ TESTS = (  # every other one in half of the processes: both halves take about as
     "test_masks.py",
     "test_mask_voting.py",
     "test_vote.py",
+    "test_assemble_prototypes.py",
+    "test_blend.py",
+    "test_swap_align2nat.py",
 )
 # What calls a kernel very often, what is of the CPU alone, and what only the CPU looks at: whether
 # windows and boxes are of images that are there.
