@@ -237,3 +237,15 @@ M = torch.zeros(2, 1, 5, 5)
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_swap_align2nat():
+    maps = torch.randn(2, 9, 7, 10, requires_grad=True)
+    module = detectron2.SwapAlign2Nat(2, pad_val=-4)
+    out = module(maps)
+    assert torch.equal(out, pyifcn.swap_align2nat(maps, 2, -4.0))
+    out.sum().backward()
+    assert maps.grad.shape == maps.shape
+    assert repr(module) == "SwapAlign2Nat(lambda_val=2, pad_val=-4.0)"
+    with pytest.raises(ValueError, match="lambda_val is 0, expected at least 1"):
+        detectron2.SwapAlign2Nat(0)

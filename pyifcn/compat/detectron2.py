@@ -1,7 +1,8 @@
 """Functions of detectron2 and of AdelaiDet on top of it, the same and fast.
 
 `paste_masks_in_image` and `batched_nms` are detectron2.layers', `ml_nms` is adet.layers',
-`matrix_nms` and `mask_nms` are adet.modeling.solov2.utils'. Import them from here in their place,
+`matrix_nms` and `mask_nms` are adet.modeling.solov2.utils', `SwapAlign2Nat` is
+tensormask.layers'. Import them from here in their place,
 or let `pyifcn.accelerate("detectron2", "adet")` do it. Names, arguments, defaults and results are
 those of detectron2 0.6 and AdelaiDet, with these differences:
 
@@ -13,6 +14,7 @@ those of detectron2 0.6 and AdelaiDet, with these differences:
   divide by 0 after an exact copy. `mask_nms` compares the IoU in float64.
 - `paste_masks_in_image`, `matrix_nms` and `mask_nms` run on the CPU, and refuse other tensors in
   one line.
+- `SwapAlign2Nat` runs on the CPU too, and differs by rounding alone.
 - Arguments of a wrong type are a `TypeError` and wrong values a `ValueError`, where the originals
   have assertions.
 
@@ -34,16 +36,55 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import pyifcn
-from pyifcn._array import as_number, describe
+from pyifcn._array import as_int, as_number, describe
 from pyifcn.compat import torchvision
 from pyifcn.compat._covered import on_cpu, without_gradient
 from pyifcn.compat._instance_masks import check_areas, checked_masks, decay
 from pyifcn.compat._replacement import Replacement
 
-__all__ = ["batched_nms", "mask_nms", "matrix_nms", "ml_nms", "paste_masks_in_image"]
+__all__ = [
+    "SwapAlign2Nat",
+    "batched_nms",
+    "mask_nms",
+    "matrix_nms",
+    "ml_nms",
+    "paste_masks_in_image",
+]
+
+
+class SwapAlign2Nat(nn.Module):
+    """`tensormask.layers.SwapAlign2Nat`: `pyifcn.swap_align2nat` as a module.
+
+    Args:
+        lambda_val: Pixels that a unit of the input's windows is long, at least 1.
+        pad_val: What neighbours outside the input read.
+
+    Raises:
+        TypeError: An argument is no number, or `lambda_val` no whole one.
+        ValueError: `lambda_val` is less than 1.
+
+    Example:
+        >>> import torch
+        >>> from pyifcn.compat.detectron2 import SwapAlign2Nat
+        >>> SwapAlign2Nat(2)(torch.zeros(1, 9, 8, 8)).shape
+        torch.Size([1, 36, 4, 4])
+    """
+
+    def __init__(self, lambda_val: int, pad_val: float = -6.0) -> None:
+        super().__init__()
+        self.lambda_val = as_int(lambda_val, "lambda_val", 1)
+        self.pad_val = as_number(pad_val, "pad_val")
+
+    def forward(self, X: Tensor) -> Tensor:
+        """(B, V * V, H, W) to (B, (lambda V)^2, ceil(H / lambda), ceil(W / lambda))."""
+        return pyifcn.swap_align2nat(X, self.lambda_val, self.pad_val)
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"lambda_val={self.lambda_val}, pad_val={self.pad_val}"
 
 
 def paste_masks_in_image(
