@@ -4,9 +4,7 @@ Importing this module registers them. The functions of `pyifcn` come here by the
 call cannot go straight to the compiled code.
 """
 
-from __future__ import annotations
-
-from typing import Any
+from typing import Any, List  # noqa: UP035
 
 import torch
 
@@ -20,6 +18,7 @@ from pyifcn.ops.soft_nms import run_soft_nms
 
 ops = torch.ops.pyifcn
 Tensor = torch.Tensor
+Ints = List[int]  # noqa: UP006  torch 2.6 reads neither list[int] nor a name for it in quotes
 
 
 @torch.library.custom_op("pyifcn::assemble", mutates_args=())
@@ -47,13 +46,13 @@ def _(score_maps: Tensor, size: int, cells: str, pad_value: float) -> Tensor:
 
 @torch.library.custom_op("pyifcn::assemble_backward", mutates_args=())
 def _assemble_backward(
-    grad_out: Tensor, windows: Tensor | None, maps_shape: list[int], cells: str
+    grad_out: Tensor, windows: Tensor | None, maps_shape: Ints, cells: str
 ) -> Tensor:
     return run_assemble_backward(grad_out, windows, tuple(maps_shape), cells)
 
 
 @_assemble_backward.register_fake
-def _(grad_out: Tensor, windows: Tensor | None, maps_shape: list[int], cells: str) -> Tensor:
+def _(grad_out: Tensor, windows: Tensor | None, maps_shape: Ints, cells: str) -> Tensor:
     return grad_out.new_empty(maps_shape)
 
 
@@ -238,8 +237,8 @@ def _ps_roi(
     maps: Tensor,
     boxes: Tensor,
     rule: str,
-    grid: list[int],
-    size: list[int],
+    grid: Ints,
+    size: Ints,
     scale: float,
     ratio: int,
 ) -> Tensor:
@@ -251,8 +250,8 @@ def _(
     maps: Tensor,
     boxes: Tensor,
     rule: str,
-    grid: list[int],
-    size: list[int],
+    grid: Ints,
+    size: Ints,
     scale: float,
     ratio: int,
 ) -> Tensor:
@@ -263,9 +262,9 @@ def _(
 def _ps_roi_backward(
     grad_out: Tensor,
     boxes: Tensor,
-    maps_shape: list[int],
+    maps_shape: Ints,
     rule: str,
-    grid: list[int],
+    grid: Ints,
     scale: float,
     ratio: int,
 ) -> Tensor:
@@ -276,9 +275,9 @@ def _ps_roi_backward(
 def _(
     grad_out: Tensor,
     boxes: Tensor,
-    maps_shape: list[int],
+    maps_shape: Ints,
     rule: str,
-    grid: list[int],
+    grid: Ints,
     scale: float,
     ratio: int,
 ) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a user writes; `mypy --strict` must find every type that it needs and nothing to complain of."""
+"""What a user writes: `mypy --strict` finds every type that it needs, and no fault."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import numpy.typing as npt
 import pyifcn
 
 
-def best(boxes: npt.NDArray[np.float32], scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def best(
+    boxes: npt.NDArray[np.float32], scores: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
     keep = pyifcn.nms(boxes, scores, iou_threshold=0.5)
     result: npt.NDArray[np.float32] = boxes[keep]
     return result
