@@ -152,7 +152,8 @@ def as_number(value: SupportsFloat, name: str) -> float:
         TypeError: It is no number.
     """
     try:
-        if hasattr(value, "__float__"):
+        of_rank = isinstance(value, np.ndarray) and value.ndim > 0  # before 2.4 NumPy converts (1,)
+        if hasattr(value, "__float__") and not of_rank:
             return float(value)
     except (TypeError, RuntimeError):  # an array or a tensor of several
         pass

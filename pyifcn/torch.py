@@ -4,9 +4,7 @@ Importing this module registers them. The functions of `pyifcn` come here by the
 call cannot go straight to the compiled code.
 """
 
-from __future__ import annotations
-
-from typing import Any
+from typing import Any, List  # noqa: UP035
 
 import torch
 
@@ -30,6 +28,7 @@ from pyifcn.ops.swap_align2nat import (
 
 ops = torch.ops.pyifcn
 Tensor = torch.Tensor
+Ints = List[int]  # noqa: UP006  torch 2.6 reads neither list[int] nor a name for it in quotes
 
 
 @torch.library.custom_op("pyifcn::assemble", mutates_args=())
@@ -57,13 +56,13 @@ def _(score_maps: Tensor, size: int, cells: str, pad_value: float) -> Tensor:
 
 @torch.library.custom_op("pyifcn::assemble_backward", mutates_args=())
 def _assemble_backward(
-    grad_out: Tensor, windows: Tensor | None, maps_shape: list[int], cells: str
+    grad_out: Tensor, windows: Tensor | None, maps_shape: Ints, cells: str
 ) -> Tensor:
     return run_assemble_backward(grad_out, windows, tuple(maps_shape), cells)
 
 
 @_assemble_backward.register_fake
-def _(grad_out: Tensor, windows: Tensor | None, maps_shape: list[int], cells: str) -> Tensor:
+def _(grad_out: Tensor, windows: Tensor | None, maps_shape: Ints, cells: str) -> Tensor:
     return grad_out.new_empty(maps_shape)
 
 
@@ -248,8 +247,8 @@ def _ps_roi(
     maps: Tensor,
     boxes: Tensor,
     rule: str,
-    grid: list[int],
-    size: list[int],
+    grid: Ints,
+    size: Ints,
     scale: float,
     ratio: int,
 ) -> Tensor:
@@ -261,8 +260,8 @@ def _(
     maps: Tensor,
     boxes: Tensor,
     rule: str,
-    grid: list[int],
-    size: list[int],
+    grid: Ints,
+    size: Ints,
     scale: float,
     ratio: int,
 ) -> Tensor:
@@ -273,9 +272,9 @@ def _(
 def _ps_roi_backward(
     grad_out: Tensor,
     boxes: Tensor,
-    maps_shape: list[int],
+    maps_shape: Ints,
     rule: str,
-    grid: list[int],
+    grid: Ints,
     scale: float,
     ratio: int,
 ) -> Tensor:
@@ -286,9 +285,9 @@ def _ps_roi_backward(
 def _(
     grad_out: Tensor,
     boxes: Tensor,
-    maps_shape: list[int],
+    maps_shape: Ints,
     rule: str,
-    grid: list[int],
+    grid: Ints,
     scale: float,
     ratio: int,
 ) -> Tensor:
@@ -430,12 +429,12 @@ def _(values: Tensor, lambda_val: int, pad_val: float) -> Tensor:
 
 
 @torch.library.custom_op("pyifcn::swap_align2nat_backward", mutates_args=())
-def _swap_align2nat_backward(grad_out: Tensor, values_shape: list[int], lambda_val: int) -> Tensor:
+def _swap_align2nat_backward(grad_out: Tensor, values_shape: Ints, lambda_val: int) -> Tensor:
     return run_swap_align2nat_backward(grad_out, values_shape, lambda_val)
 
 
 @_swap_align2nat_backward.register_fake
-def _(grad_out: Tensor, values_shape: list[int], lambda_val: int) -> Tensor:
+def _(grad_out: Tensor, values_shape: Ints, lambda_val: int) -> Tensor:
     return grad_out.new_empty(values_shape)
 
 

@@ -17,6 +17,9 @@ class _Absent:
             pytest.skip("PyTorch is not installed")
         return self  # collecting: the parameters of tests
 
+    def __bool__(self) -> bool:
+        return False  # there is no GPU either
+
     __array__ = __call__
 
 

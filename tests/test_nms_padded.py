@@ -114,8 +114,7 @@ def test_the_number_of_threads_changes_nothing(rng):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_opcheck():
-    import pyifcn.torch  # noqa: F401  registers the operators
-
+    pytest.importorskip("pyifcn.torch")  # registers the operators
     boxes, scores = torch.rand(2, 9, 4), torch.rand(2, 9)
     for idxs, least in ((None, None), (torch.arange(18).view(2, 9) % 2, 0.5)):
         arguments = boxes, scores, idxs, 0.5, 5, least

@@ -368,8 +368,7 @@ def test_the_number_of_threads_changes_nothing(rng):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_opcheck():
-    import pyifcn.torch  # noqa: F401  registers the operators
-
+    pytest.importorskip("pyifcn.torch")  # registers the operators
     masks, boxes = torch.rand(3, 5, 5), torch.tensor([[0.0, 0, 9, 9]]).repeat(3, 1)
     for threshold, out in ((0.5, "bool"), (0.5, "uint8"), (None, "uint8"), (None, "float32")):
         arguments = (masks, boxes, 12, 13, threshold, "detectron2", out)

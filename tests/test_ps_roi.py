@@ -352,9 +352,9 @@ def test_gradcheck(name):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch 2.15's own
 def test_opcheck():
-    import pyifcn.torch  # noqa: F401  registers the operators
-
+    pytest.importorskip("pyifcn.torch")  # registers the operators
     maps = torch.randn(2, 8, 7, 8, requires_grad=True)
     grad = torch.randn(3, 2, 2, 2, requires_grad=True)
     boxes = INSIDE.float()
