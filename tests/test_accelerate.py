@@ -211,7 +211,9 @@ def test_pycocotools():
     assert mask.encode is before
 
 
-def test_importing_the_package_imports_no_library():
+def test_importing_the_package_imports_no_library(tmp_path):
     program = "import sys, pyifcn; print([m for m in sys.modules if m.startswith('pyifcn.compat')])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path
+    )
     assert done.stdout.strip() == "[]", done.stderr

@@ -24,8 +24,8 @@ struct PrototypesArguments {
     require(coefficients.shape[1] == channels, "coefficients has shape (", count, ", ", coefficients.shape[1],
             "), expected (N, ", channels, "): one for each of the prototypes");
     for (int axis : {2, 3})
-      require(prototypes.shape[axis] <= kMostPixels, "prototypes has a side of ", prototypes.shape[axis],
-              " pixels, expected at most ", kMostPixels);
+      require(prototypes.shape[axis] <= kMostSide, "prototypes has a side of ", prototypes.shape[axis],
+              " pixels, expected at most ", kMostSide);
     if (!boxes_.is_none()) {
       boxes = as_array(boxes_, "boxes");
       boxes->check(Dtype::float64, 2);

@@ -9,7 +9,7 @@
 
 namespace pyifcn {
 
-constexpr int64_t kMostPixels = 1 << 24;  // of a side
+constexpr int64_t kMostSide = 1 << 24;  // of a side
 
 // The first pixel at `edge` or beyond; `size` if there is none.
 PYIFCN_INLINE int32_t first_pixel(double edge, int64_t size) {

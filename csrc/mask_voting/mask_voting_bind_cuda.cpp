@@ -38,11 +38,11 @@ void bind_elect(const py::tuple& given, py::handle keys, py::handle kept, py::ha
 
 // `found` and what is the largest are of the sizes that the first step wrote; the others are those of
 // MergeJob.
-void bind_merge(const py::tuple& given, int64_t found, int64_t results, int64_t largest_region,
-                int64_t largest_mask, py::handle elections, py::handle mask_boxes, py::handle mask_starts,
-                py::handle voters, py::handle mask_words, py::handle regions, py::handle places,
-                py::handle ends, py::handle boxes, py::handle masks, py::handle scores, py::handle labels,
-                const py::tuple& stream) {
+void bind_voting_merge(const py::tuple& given, int64_t found, int64_t results, int64_t largest_region,
+                       int64_t largest_mask, py::handle elections, py::handle mask_boxes,
+                       py::handle mask_starts, py::handle voters, py::handle mask_words, py::handle regions,
+                       py::handle places, py::handle ends, py::handle boxes, py::handle masks,
+                       py::handle scores, py::handle labels, const py::tuple& stream) {
   const auto words = as_array(mask_words, "mask_words").view<uint64_t, 1>();
   const View<Voter, 1> ballots = voters_of(voters);
   const TallyJob tally{elections_of(elections),
@@ -101,7 +101,7 @@ void register_mask_voting(py::module_& module) {
   module.attr("VOTER_BYTES") = sizeof(Voter);
   module.attr("BALLOT_SIZES") = sizeof(BallotSizes) / sizeof(int64_t);
   module.def("mask_voting_elect", &bind_elect);
-  module.def("mask_voting_merge", &bind_merge);
+  module.def("mask_voting_merge", &bind_voting_merge);
   module.def("masks_box_merged", &bind_box_merged);
   module.def("masks_fill_merged", &bind_fill_merged);
 }
