@@ -60,7 +60,7 @@ def libraries(sought: str) -> list[Path]:
 
 
 def _compile(source: Path, optimisation: str, folder: Path, sought: str) -> Path:
-    target = folder / f"{source.stem}.o"
+    target = folder / f"{source.parent.name}_{source.stem}.o"
     flags = *FLAGS, *SANITIZERS[sought], optimisation
     _run(COMPILER, *flags, "-x", "c++", "-c", source, "-o", target)
     return target
