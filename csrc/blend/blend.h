@@ -17,9 +17,9 @@ constexpr int64_t kMostLanes = 16;  // of a vector
 
 template <class E>
 struct BlendJob {
-  View<const E, 4> bases;       // (N, K, H, W)
-  View<const E, 4> attention;   // (N, K, h, w)
-  const Tap<E>*rows, *columns;  // (H,), (W,): where the attention is read
+  View<const E, 4> bases;            // (N, K, H, W)
+  View<const E, 4> attention;        // (N, K, h, w)
+  const BlendTap<E>*rows, *columns;  // (H,), (W,): where the attention is read
   bool sigmoid;
   E* out;  // (N, H, W)
 };

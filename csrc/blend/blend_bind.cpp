@@ -15,8 +15,8 @@ namespace {
 constexpr int64_t kGrain = 1 << 13;  // elements of bases that are worth a thread
 
 template <class E>
-std::vector<Tap<E>> taps_of(int64_t pixels, int64_t size) {
-  std::vector<Tap<E>> taps(static_cast<size_t>(pixels));
+std::vector<BlendTap<E>> taps_of(int64_t pixels, int64_t size) {
+  std::vector<BlendTap<E>> taps(static_cast<size_t>(pixels));
   for (int64_t i = 0; i < pixels; ++i) taps[size_t(i)] = tap_of<E>(i, pixels, size);
   return taps;
 }
@@ -51,7 +51,7 @@ public:
 
 private:
   View<const E, 4> bases_, attention_;
-  std::vector<Tap<E>> rows_, columns_;
+  std::vector<BlendTap<E>> rows_, columns_;
 };
 
 void bind_blend(py::handle bases, py::handle attention, bool with_sigmoid, py::handle out, int threads) {

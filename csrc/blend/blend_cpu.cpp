@@ -41,7 +41,7 @@ PYIFCN_INLINE void stretch(const Detection<E>& d) {
   E* to = d.stretched;
   for (int64_t row = 0; row < d.low_rows(); ++row, from += low_width, to += d.width)
     for (int64_t x = 0; x < d.width; ++x) {
-      const Tap<E>& tap = d.job.columns[x];
+      const BlendTap<E>& tap = d.job.columns[x];
       to[x] = tap.low_weight * from[tap.low] + tap.high_weight * from[tap.high];
     }
 }
@@ -54,7 +54,7 @@ struct Sums {
 // Of the pixels of row y at `at`; leaves e_k in the lanes of k.
 template <class V, class E, class At>
 PYIFCN_INLINE Sums<V> sum_up(const Detection<E>& d, int64_t y, const At& at) {
-  const Tap<E>& row = d.job.rows[y];
+  const BlendTap<E>& row = d.job.rows[y];
   V largest = V::all(-E(__builtin_inff()));
   for (int64_t k = 0; k < d.channels; ++k) {
     const E* map = d.stretched + k * d.low_height * d.width;
@@ -95,7 +95,7 @@ PYIFCN_INLINE void fold(const Detection<E>& d, const E* grad_stretched, E* grad_
   for (int64_t row = 0; row < d.low_rows(); ++row, to += low_width, grad_stretched += d.width) {
     for (int64_t j = 0; j < low_width; ++j) to[j] = 0;
     for (int64_t x = 0; x < d.width; ++x) {
-      const Tap<E>& tap = d.job.columns[x];
+      const BlendTap<E>& tap = d.job.columns[x];
       to[tap.low] += tap.low_weight * grad_stretched[x];
       to[tap.high] += tap.high_weight * grad_stretched[x];
     }
@@ -110,7 +110,7 @@ PYIFCN_INLINE void run_backward(const BlendBackwardJob<E>& job, E* scratch, int6
   E* const grad_stretched = scratch + blend_scratch(d.channels, d.low_height, d.width);
   for (int64_t i = 0; i < d.low_rows() * d.width; ++i) grad_stretched[i] = 0;
   for (int64_t y = 0; y < d.height; ++y) {
-    const Tap<E>& row = d.job.rows[y];
+    const BlendTap<E>& row = d.job.rows[y];
     const int64_t out_row = (n * d.height + y) * d.width;
     each_vector<V>(0, d.width, [&](auto at) {
       V grad = at.load(job.grad_out + out_row);

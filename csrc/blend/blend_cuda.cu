@@ -19,7 +19,7 @@ struct Pixel {
   using V = Scalar<E>;
   const S *base, *attention;  // the pixel of the first base; the detection's attention
   int64_t plane, low_plane, low_width, channels;
-  Tap<E> row, column;
+  BlendTap<E> row, column;
 
   __device__ Pixel(const BlendCudaJob<S>& job, int64_t n, int64_t pixel) {
     const auto &big = job.bases.shape, &small = job.attention.shape;
@@ -110,7 +110,7 @@ struct Readers {
 
 // Calls work(weight) for each time that a pixel reads element i, the low one first.
 template <class E, class Work>
-__device__ void each_reading(const Tap<E>& tap, int64_t i, Work work) {
+__device__ void each_reading(const BlendTap<E>& tap, int64_t i, Work work) {
   if (tap.low == i) work(tap.low_weight);
   if (tap.high == i) work(tap.high_weight);
 }
@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(kThreads)
   const Readers rows(i, small[2], big[2]), columns(j, small[3], big[3]);
   E sum = 0;
   for (int64_t x = columns.first; x < columns.last; ++x) {
-    const Tap<E> column = tap_of<E>(x, big[3], small[3]);
+    const BlendTap<E> column = tap_of<E>(x, big[3], small[3]);
     if (column.low != j && column.high != j) continue;
     E of_rows = 0;
     for (int64_t y = rows.first; y < rows.last; ++y)
