@@ -1,4 +1,5 @@
-// Part of each module of a wheel for Linux: what glibc got after the systems that it is to load on. See manylinux.cmake.
+// Part of each module of a wheel for Linux: what glibc got after the systems that it is to load on. See
+// manylinux.cmake.
 extern "C" {
 
 // 2.32 notes here that there is one thread only, which makes reference counts cheaper. Here there never is.
