@@ -15,7 +15,7 @@ constexpr Tap kNoTap{-1, -1, 0, 0};  // of a row that the voter does not reach
 
 // Adds a voter's values in a column of kRows pixels.
 __device__ void add(const ValueVoter& voter, const Tap& column, const Tap* rows, float (&sums)[kRows]) {
-  Mixture mixture;
+  Mixture mixture{};  // of no rows yet
   int32_t at = kNoTap.low;
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
