@@ -1,5 +1,5 @@
-// Weighted boxes fusion (Solovyev et al. 2021): boxes of several models become clusters, each with the mean of
-// its boxes weighted by their scores.
+// Weighted boxes fusion (Solovyev et al. 2021): boxes of several models become clusters, each with the mean
+// of its boxes weighted by their scores.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,8 @@ public:
   // Boxes (N, 4) with their scores (N), which are taken in order.
   Clusters(View<const double, 2> boxes, View<const double, 1> scores) : boxes_(boxes), scores_(scores) {}
 
-  // Each box joins the cluster whose mean overlaps it most, if their IoU is more than the threshold, the first
-  // of equals; else it is a new one. Returns of each box its cluster.
+  // Each box joins the cluster whose mean overlaps it most, if their IoU is more than the threshold, the
+  // first of equals; else it is a new one. Returns of each box its cluster.
   std::vector<int64_t> join(double iou_threshold);
 
   int64_t count() const { return int64_t(x1_.size()); }

@@ -9,7 +9,8 @@
 namespace pyifcn {
 namespace {
 
-// `boxes` (N, 4) and `scores` (N), best first. Returns the clusters' boxes (M, 4) and of each box its cluster.
+// `boxes` (N, 4) and `scores` (N), best first. Returns the clusters' boxes (M, 4) and of each box its
+// cluster.
 py::tuple bind_fuse_boxes(py::handle boxes, py::handle scores, double iou_threshold) {
   const auto corners = as_array(boxes, "boxes").view<const double, 2>();
   const auto by_score = as_array(scores, "scores").view<const double, 1>();
