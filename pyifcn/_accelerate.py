@@ -178,6 +178,8 @@ def _is_installed(name: str) -> bool:
 
 def _find(library: str) -> list[_Place]:
     """The places of a library's functions, all of them checked and none changed."""
+    if not _is_installed(library):
+        raise ImportError(f"{library} cannot be accelerated: it is not installed", name=library)
     importlib.import_module(library)
     compat = importlib.import_module(f"pyifcn.compat.{_LIBRARIES[library]}")
     places: list[_Place] = []

@@ -166,3 +166,14 @@ def test_bad_input(rng, change, message):
         ours.weighted_boxes_fusion(**{**arguments, **change})
     with pytest.raises(ValueError, match="method is 4"):
         ours.nms_method([], [], [], method=4)
+    for work in (ours.nms, ours.weighted_boxes_fusion):
+        with pytest.raises(ValueError, match=r"boxes\[0\] is a float64 array of shape \(1, 3\)"):
+            work([[[0, 0, 0.5]]], [[0.5]], [[1]])
+    with pytest.raises(ValueError, match="boxes is empty"):
+        ours.nms([], [], [])
+
+
+def test_no_model_at_all():
+    boxes, scores, labels = ours.weighted_boxes_fusion([], [], [])
+    assert boxes.shape == (0, 4)
+    assert len(scores) == len(labels) == 0

@@ -140,3 +140,8 @@ def test_other_arguments(rng):
 def test_bad_input(rng, call, message):
     with pytest.raises(ValueError, match=message):
         call(*scene(rng, 12, 6))
+
+
+def test_lists_are_refused():
+    with pytest.raises(TypeError, match="predictions is a list, expected a NumPy array"):
+        sv.box_non_max_suppression([[0, 0, 1, 1, 0.5]])

@@ -28,6 +28,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from pyifcn._array import describe
 from pyifcn._runtime import cpu
 from pyifcn.compat._replacement import Replacement
 from pyifcn.ops.nms_padded import nms_padded
@@ -98,6 +99,9 @@ def nms_method(
     if method not in (1, 2, 3):
         raise ValueError(f"method is {method!r}, expected 1, 2 or 3")
     _check_lists(boxes, scores, labels)
+    if len(boxes) == 0:
+        raise ValueError("boxes is empty, expected those of at least one model")
+    boxes = [_rows(part, i) for i, part in enumerate(boxes)]
     if weights is not None and len(weights) != len(boxes):
         _warn(f"weights has {len(weights)} elements for {len(boxes)} models: it is ignored")
         weights = None
@@ -107,7 +111,6 @@ def nms_method(
     if weights is not None:
         shares = np.asarray(weights, np.float64) / np.sum(weights)
         all_scores = all_scores * np.repeat(shares, [len(part) for part in scores])
-    all_boxes = all_boxes.reshape(len(all_boxes), 4)
     if all_boxes.dtype not in (np.float32, np.float64):
         all_boxes = all_boxes.astype(np.float64)
     all_boxes, kept = _inside(all_boxes, swap_first=False)
@@ -172,6 +175,8 @@ def weighted_boxes_fusion(
             "'absent_model_aware_avg'"
         )
     _check_lists(boxes_list, scores_list, labels_list)
+    if len(boxes_list) == 0:
+        return np.zeros((0, 4)), np.zeros(0), np.zeros(0)
     models = len(boxes_list)
     of_model = np.ones(models) if weights is None else np.asarray(weights, np.float64)
     if len(of_model) != models:
@@ -179,7 +184,7 @@ def weighted_boxes_fusion(
         of_model = np.ones(models)
     counts = [len(part) for part in boxes_list]
     model = np.repeat(np.arange(models), counts)
-    boxes = np.concatenate([np.asarray(b, np.float64).reshape(-1, 4) for b in boxes_list])
+    boxes = np.concatenate([_rows(b, i) for i, b in enumerate(boxes_list)]).astype(np.float64)
     scores = np.concatenate([np.asarray(s, np.float64).reshape(-1) for s in scores_list])
     labels = np.concatenate([np.asarray(v).reshape(-1) for v in labels_list]).astype(np.int64)
     wanted = ~(scores < skip_box_thr)
@@ -255,6 +260,14 @@ def _inside(boxes: Array, swap_first: bool) -> tuple[Array, npt.NDArray[np.bool_
     if empty:
         _warn(f"{empty} boxes have no area: they are left out")
     return inside, area != 0
+
+
+def _rows(boxes: Any, model: int) -> Array:
+    """One model's boxes as (N, 4)."""
+    rows = np.asarray(boxes)
+    if rows.shape[1:] != (4,) and rows.size:
+        raise ValueError(f"boxes[{model}] is {describe(rows)}, expected (N, 4)")
+    return rows.reshape(-1, 4)
 
 
 def _check_lists(boxes: Lists, scores: Lists, labels: Lists) -> None:

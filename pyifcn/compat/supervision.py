@@ -262,6 +262,8 @@ def _deciding(threshold: float) -> float:
 def _ranks_and_classes(predictions: Array, threshold: float) -> tuple[Array, Array]:
     """Scores that have the order in which supervision sorts them, and classes as integers."""
     _check_threshold(threshold)
+    if not isinstance(predictions, np.ndarray):
+        raise TypeError(f"predictions is {describe(predictions)}, expected a NumPy array")
     if predictions.ndim != 2 or predictions.shape[1] < 5:
         raise ValueError(f"predictions is {describe(predictions)}, expected (N, 5) or (N, 6)")
     count, columns = predictions.shape
