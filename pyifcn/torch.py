@@ -155,9 +155,7 @@ def _(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> tupl
 
 
 @torch.library.custom_op("pyifcn::fast_nms", mutates_args=())
-def _fast_nms(
-    boxes: Tensor, scores: Tensor, idxs: Tensor | None, iou_threshold: float
-) -> Tensor:
+def _fast_nms(boxes: Tensor, scores: Tensor, idxs: Tensor | None, iou_threshold: float) -> Tensor:
     return run_fast_nms(boxes, scores, idxs, iou_threshold)
 
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "core/cuda.cuh"
 #include "core/simd_scalar.h"
 #include "nms/iou.h"
 
