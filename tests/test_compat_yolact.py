@@ -112,6 +112,26 @@ def test_traditional_nms(count):
         check(detect().traditional_nms(boxes, masks, scores, threshold, least), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_equal_scores_come_by_index(dtype):
+    generator = torch.Generator().manual_seed(0)
+    some = torch.tensor([0.0, -0.0, 0.5, -0.5, 1, -1, float("nan"), float("inf"), -float("inf")])
+    scores = some[torch.randint(9, (7, 90), generator=generator)].to(dtype)
+    scores[0, :9] = -float("nan")
+    apart = torch.arange(90.0)[:, None].expand(90, 4) + torch.tensor([0, 0, 0.5, 0.5])
+    for top_k in (200, 90, 33, 1, 0, -5):
+        order = scores.sort(dim=1, descending=True, stable=True)[1][:, :top_k]
+        assert torch.equal(yolact._best(scores, top_k), order)
+    found = detect().fast_nms(apart.to(dtype), torch.arange(90)[:, None], scores)
+    assert found[1].shape == (100, 1)
+    best, classes = scores.max(0)
+    order = best.argsort(descending=True, stable=True)
+    places = torch.arange(90)[:, None]
+    found = detect().cc_fast_nms(apart.to(dtype), places, scores)
+    assert torch.equal(found[1][:, 0], order)
+    assert torch.equal(found[2], classes[order])
+
+
 def test_gradients_reach_what_is_kept():
     boxes, masks, scores = (each.requires_grad_() for each in case(20))
     for name in ("fast_nms", "cc_fast_nms", "traditional_nms"):

@@ -18,8 +18,7 @@ void bind_check_fast_nms(py::handle boxes, py::handle scores, py::handle idxs, d
 void bind_fast_suppress(py::handle boxes, py::handle idxs, double threshold, py::handle order,
                         py::handle gone, const py::tuple& execution) {
   const Array b = as_array(boxes, "boxes");
-  const int64_t* categories =
-      idxs.is_none() ? nullptr : as_array(idxs, "idxs").view<const int64_t, 1>().data;
+  const int64_t* categories = idxs.is_none() ? nullptr : as_array(idxs, "idxs").view<const int64_t, 1>().data;
   const auto places = as_array(order, "order").view<const int64_t, 1>();
   const auto flags = as_array(gone, "gone").view<int32_t, 1>();
   const Stream stream = stream_of(execution);
