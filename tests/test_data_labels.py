@@ -153,16 +153,15 @@ def test_missing_files(tmp_path):
 
 def test_stacks_and_colours_in_tiff(tifffile, tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((5, *SIZE), np.uint16))
-    with pytest.raises(ImageError, match="a.tif holds 5 x 23 x 37 values, expected one plane"):
+    with pytest.raises(ImageError, match=r"a.tif holds 5 x 23 x 37 values, expected one plane"):
         read_labels(tmp_path / "a.tif")
     tifffile.imwrite(tmp_path / "b.tif", np.zeros((*SIZE, 3), np.uint8), photometric="rgb")
-    with pytest.raises(ImageError, match="b.tif holds 23 x 37 x 3 values"):
+    with pytest.raises(ImageError, match=r"b.tif holds 23 x 37 x 3 values"):
         read_labels(tmp_path / "b.tif")
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "big.tif", "deflate.tif", "npy"])
 def test_truncated_anywhere(tifffile, tmp_path, rng, suffix):
-    """A part of a file gives the whole labels, if only padding is missing, or an error."""
     labels = rng.integers(0, 60000, (60, 70), dtype=np.uint16)
     path = tmp_path / f"a.{suffix}"
     if suffix == "png":
@@ -175,16 +174,12 @@ def test_truncated_anywhere(tifffile, tmp_path, rng, suffix):
         options = {"bigtiff": True, "tile": (16, 32)} if suffix == "big.tif" else {}
         tifffile.imwrite(path, labels, **options)
     whole = path.read_bytes()
-    refused = 0
-    ends = np.unique(np.linspace(0, len(whole) - 1, 40).astype(int))
-    for end in ends:
+    for end in np.linspace(0, len(whole) - 40, 40).astype(int).tolist():
         path.write_bytes(whole[:end])
-        try:
-            assert np.array_equal(read_labels(path), labels)
-        except ImageError as error:
-            assert path.name in str(error)
-            refused += 1
-    assert refused >= len(ends) - 3
+        with pytest.raises(ImageError, match=rf"{path.name} "):
+            read_labels(path)
+    path.write_bytes(whole)
+    assert np.array_equal(read_labels(path), labels)
 
 
 def test_tifffile_is_asked_for(tmp_path, rng, monkeypatch):
@@ -284,11 +279,11 @@ def test_folders_that_hold_nothing(folders):
     (folder / "empty").mkdir()
     with pytest.raises(DataError, match="nowhere does not exist"):
         LabelImages(folder / "nowhere", folder / "images")
-    with pytest.raises(DataError, match="a.npy is not a folder"):
+    with pytest.raises(DataError, match=r"a.npy is not a folder"):
         LabelImages(folder / "labels/a.npy", folder / "images")
     with pytest.raises(DataError, match="empty has no label images"):
         LabelImages(folder / "empty")
-    with pytest.raises(DataError, match="a.png, b.png, c.png have no label image"):
+    with pytest.raises(DataError, match=r"a.png, b.png, c.png have no label image"):
         LabelImages(folder / "empty", folder / "images")
 
 

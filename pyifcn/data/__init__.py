@@ -1,6 +1,6 @@
 """Images with instance masks: annotations of many formats, synthetic fields, augmentation.
 
-Needs NumPy and Pillow, but not PyTorch; label images in TIFF need tifffile, SBD's files SciPy.
+Needs NumPy and Pillow, but not PyTorch; label images in TIFF need tifffile.
 """
 
 try:

@@ -90,6 +90,8 @@ def _first_series(path: Path) -> Iterator[Any]:
             series = file.series[0]
             page = series.keyframe
             check_pixels(page.imagelength, page.imagewidth)
+            if not series.size:
+                raise ValueError("it has no pixels")
             _check_whole(series, path.stat().st_size)
             yield series
     except ImageError:

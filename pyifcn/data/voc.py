@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pyifcn.data.checks import DataError, ImageError, needed
+from pyifcn.data.checks import DataError
 from pyifcn.data.dataset import (
     AnnotatedImages,
     OnError,
@@ -20,6 +20,7 @@ from pyifcn.data.dataset import (
 )
 from pyifcn.data.images import SUFFIXES, checked_file
 from pyifcn.data.labels import read_labels
+from pyifcn.data.mat import read_struct
 from pyifcn.data.sample import Truth
 from pyifcn.masks import Masks
 
@@ -64,11 +65,13 @@ class _Listed(AnnotatedImages):
         there = {path.name for path in as_folder(self.path / masks).iterdir()}
         self.records = []
         for stem in stems:
-            missing = self.images / f"{stem}.jpg" if stem not in known else None
+            missing = []
+            if stem not in known:
+                missing.append(self.images / f"{stem}.jpg")
             if stem + self._suffix not in there:
-                missing = self.path / masks / (stem + self._suffix)
-            if missing is not None:
-                problems.add(DataError(f"{missing} does not exist"), stem)
+                missing.append(self.path / masks / (stem + self._suffix))
+            if missing:
+                problems.add(DataError(f"{missing[0]} does not exist"), stem)
                 continue
             labels = f"{masks}/{stem}{self._suffix}"
             self.records.append({"id": stem, "file_name": known[stem].name, "labels": labels})
@@ -143,8 +146,8 @@ class VocInstances(_Listed):
 class SbdInstances(_Listed):
     """The images of an SBD split, with the masks of their objects.
 
-    The folder, `dataset` of the release, holds `img`, `inst` (a `.mat` file an image, read by
-    SciPy) and `{split}.txt`.
+    The folder, `dataset` of the release, holds `img`, `inst` (a `.mat` file for each image) and
+    `{split}.txt`.
 
     Args:
         annotations: The folder.
@@ -159,7 +162,6 @@ class SbdInstances(_Listed):
 
     Raises:
         DataError: As of `VocInstances`.
-        ImportError: If SciPy is not installed.
     """
 
     _suffix = ".mat"
@@ -172,7 +174,6 @@ class SbdInstances(_Listed):
         *,
         on_error: OnError = "refuse",
     ) -> None:
-        needed("scipy.io", "reading SBD's .mat files")
         self.path = as_folder(annotations)
         self.categories = dict(enumerate(_NAMES, 1))
         folder = self.path / "img" if images is None else Path(images)
@@ -207,26 +208,9 @@ def _read_bytes(path: Path) -> npt.NDArray[np.uint8]:
 
 def _read_mat(path: Path) -> tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.int64]]:
     """`GTinst.Segmentation` (H, W) and `GTinst.Categories` (N,)."""
-    from scipy.io import loadmat
-
-    try:
-        content = loadmat(checked_file(path), variable_names=["GTinst"])
-    except ImageError:
-        raise
-    except Exception as error:  # a damaged file raises nearly anything
-        raise DataError(f"{path} cannot be read: {error}") from error
-    try:
-        found = content["GTinst"][0, 0]
-        segmentation, categories = found["Segmentation"], found["Categories"].ravel()
-        # MATLAB's own arrays may be sparse or hold text.
-        if not (
-            segmentation.ndim == 2
-            and segmentation.dtype.kind in "iu"
-            and categories.dtype.kind in "iuf"
-        ):
-            raise ValueError
-        return segmentation, categories.astype(np.int64)
-    except (LookupError, AttributeError, TypeError, ValueError):
-        raise DataError(
-            f"{path} is not SBD's: it has no GTinst with Segmentation and Categories"
-        ) from None
+    found = read_struct(checked_file(path), "GTinst")
+    for name, kinds in (("Segmentation", "iu"), ("Categories", "iuf")):
+        if name not in found or found[name].ndim != 2 or found[name].dtype.kind not in kinds:
+            raise DataError(f"{path} is not SBD's: GTinst has no matrix {name}")
+    with np.errstate(invalid="ignore"):
+        return found["Segmentation"], found["Categories"].ravel().astype(np.int64)
