@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pyifcn.data.checks import DataError
-from pyifcn.data.dataset import AnnotatedImages, OnError, Problems, as_folder, chosen
+from pyifcn.data.dataset import AnnotatedImages, OnError, Problems, as_folder, choose_split
 from pyifcn.data.labels import read_labels
 from pyifcn.data.sample import Truth
 from pyifcn.masks import Masks
@@ -75,7 +75,7 @@ class CityscapesInstances(AnnotatedImages):
         self.categories = dict(_THINGS)
         folder = as_folder(self.path / "gtFine")
         splits = [path.name for path in folder.iterdir() if path.is_dir()]
-        split = chosen(split, splits, folder)
+        split = choose_split(split, splits, folder)
         self.records = []
         for path in sorted((folder / split).glob(f"*/*{_MASKS}")):
             stem = path.name.removesuffix(_MASKS) + _IMAGE.removesuffix(".png")

@@ -178,12 +178,14 @@ def as_folder(path: str | os.PathLike[str]) -> Path:
 def files_by_stem(folder: Path, suffixes: Collection[str], problems: Problems) -> dict[str, Path]:
     """A folder's files of some suffixes by their names without these; hidden ones are left out."""
     found: dict[str, Path] = {}
+    twice = set()
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in suffixes and not path.name.startswith("."):
             first = found.setdefault(path.stem, path)
             if first is not path:
                 problems.add(DataError(f"{path} and {first.name} differ in nothing but the suffix"))
-    return found
+                twice.add(path.stem)
+    return {stem: path for stem, path in found.items() if stem not in twice}
 
 
 def read_split(folder: Path, split: str | None) -> list[str]:
@@ -192,7 +194,8 @@ def read_split(folder: Path, split: str | None) -> list[str]:
     Raises:
         DataError: If there is no such list or it cannot be read.
     """
-    path = folder / f"{chosen(split, [path.stem for path in folder.glob('*.txt')], folder)}.txt"
+    split = choose_split(split, [path.stem for path in folder.glob("*.txt")], folder)
+    path = folder / f"{split}.txt"
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -200,7 +203,7 @@ def read_split(folder: Path, split: str | None) -> list[str]:
     return list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
 
 
-def chosen(split: str | None, known: Iterable[str], where: Path) -> str:
+def choose_split(split: str | None, known: Iterable[str], where: Path) -> str:
     """`split`, or the only one that there is.
 
     Raises:

@@ -93,6 +93,7 @@ class LabelImages(AnnotatedImages):
             }
             images = {stem: path for stem, path in images.items() if stem not in labels}
         owners: dict[str, Path] = {}
+        twice = set()
         lonely = []
         for stem, path in labels.items():
             owner = stem if stem in images else _without_ending(stem)
@@ -101,12 +102,14 @@ class LabelImages(AnnotatedImages):
             elif owner in owners:
                 two = f"{owners[owner].name} and {path.name}"
                 problems.add(DataError(f"{images[owner]} has two label images: {two}"))
+                twice.add(owner)
             else:
                 owners[owner] = path
         missing = [path for stem, path in images.items() if stem not in owners]
         _report(missing, f"label image in {self.path}", problems)
         _report(lonely, f"image in {folder}", problems)
-        return [(images[stem], owners[stem]) for stem in images if stem in owners]
+        stems = [stem for stem in images if stem in owners and stem not in twice]
+        return [(images[stem], owners[stem]) for stem in stems]
 
     def _truth(self, record: dict[str, Any]) -> Truth:
         masks, values = Masks.from_labels(read_labels(self.path / record["labels"]))

@@ -15,7 +15,6 @@ from pyifcn.data.dataset import (
     OnError,
     Problems,
     as_folder,
-    files_by_stem,
     read_split,
 )
 from pyifcn.data.images import SUFFIXES, checked_file
@@ -61,20 +60,19 @@ class _Listed(AnnotatedImages):
         problems = Problems(on_error)
         self.images = images
         stems = read_split(as_folder(lists), split)
-        known = files_by_stem(as_folder(images), SUFFIXES, problems)
+        files = {path.name for path in as_folder(images).iterdir()}
         there = {path.name for path in as_folder(self.path / masks).iterdir()}
         self.records = []
         for stem in stems:
-            missing = []
-            if stem not in known:
-                missing.append(self.images / f"{stem}.jpg")
-            if stem + self._suffix not in there:
-                missing.append(self.path / masks / (stem + self._suffix))
-            if missing:
-                problems.add(DataError(f"{missing[0]} does not exist"), stem)
-                continue
-            labels = f"{masks}/{stem}{self._suffix}"
-            self.records.append({"id": stem, "file_name": known[stem].name, "labels": labels})
+            labels = stem + self._suffix
+            names = [stem + suffix for suffix in (".jpg", *sorted(SUFFIXES))]
+            found = [name for name in names if name in files]
+            if found and labels in there:
+                labels = f"{masks}/{labels}"
+                self.records.append({"id": stem, "file_name": found[0], "labels": labels})
+            else:
+                missing = self.path / masks / labels if found else images / names[0]
+                problems.add(DataError(f"{missing} does not exist"), stem)
         self._settle(problems)
 
 
