@@ -50,10 +50,11 @@ def layers_of(masks: Masks, labels: Iterable[int]) -> Ints:
     """
     values = np.fromiter(labels, np.int32)
     depth = _depths(masks)
-    layers = [
-        masks[depth == k].to_labels(values[depth == k]) for k in range(depth.max(initial=0) + 1)
-    ]
-    return np.stack(layers) if len(layers) > 1 else layers[0][None]
+    if not depth.any():
+        return np.asarray(masks.to_labels(values)[None])
+    return np.stack(
+        [masks[depth == k].to_labels(values[depth == k]) for k in range(depth.max() + 1)]
+    )
 
 
 def _depths(masks: Masks) -> npt.NDArray[np.int64]:
