@@ -8,7 +8,7 @@ try:
     from pyifcn.data.checks import DataError
     from pyifcn.data.coco import CocoInstances, write_coco
     from pyifcn.data.files import written_whole
-    from pyifcn.data.images import ImageError, read_image
+    from pyifcn.data.images import ImageError, decode_image, read_image
     from pyifcn.data.nuclei import SyntheticNuclei
     from pyifcn.data.sample import Sample, Truth
     from pyifcn.data.shapes import SyntheticShapes
@@ -28,6 +28,7 @@ __all__ = [
     "SyntheticShapes",
     "Truth",
     "augment",
+    "decode_image",
     "read_image",
     "write_coco",
     "written_whole",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -42,8 +44,34 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
         raise ImageError(f"{path} does not exist")
     if path.is_dir():
         raise ImageError(f"{path} is a folder, not an image file")
+    return _decoded(path, str(path))
+
+
+def decode_image(content: bytes, name: str) -> npt.NDArray[np.uint8]:
+    """Read an image from the bytes of its file, as `read_image` does.
+
+    Args:
+        content: A whole file in any format that Pillow reads.
+        name: What errors call it.
+
+    Returns:
+        uint8 (H, W, 3).
+
+    Raises:
+        ImageError: As `read_image`; the message begins with the name.
+
+    Example:
+        >>> decode_image(b"no picture", "row 3")
+        Traceback (most recent call last):
+        ...
+        pyifcn.data.images.ImageError: row 3 is not an image in a known format
+    """
+    return _decoded(io.BytesIO(content), name)
+
+
+def _decoded(file: Path | IO[bytes], name: str) -> npt.NDArray[np.uint8]:
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             limit = Image.MAX_IMAGE_PIXELS
             if limit is not None and image.width * image.height > limit:
                 raise Image.DecompressionBombError(
@@ -52,11 +80,11 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
                 )
             return _as_rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
-        raise ImageError(f"{path} is not an image in a known format") from None
+        raise ImageError(f"{name} is not an image in a known format") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{path} is too large: {error}") from None
+        raise ImageError(f"{name} is too large: {error}") from None
     except Exception as error:  # decoders raise nearly anything on damaged data
-        raise ImageError(f"{path} cannot be decoded: {error}") from error
+        raise ImageError(f"{name} cannot be decoded: {error}") from error
 
 
 def _as_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
