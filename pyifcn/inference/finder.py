@@ -61,8 +61,7 @@ def find(
 class Finder:
     """Finds the instances of images, on whichever machine it is sent to.
 
-    It travels with the bytes of its weights, not with a path that another machine lacks, and loads
-    the network when it is first called.
+    It travels with the bytes of its weights, not with a path that another machine lacks.
 
     Args:
         weights: Shipped weights by name, or a file that training wrote.
@@ -100,20 +99,24 @@ class Finder:
             "all_proposals": all_proposals,
         }
         self._content = weights_file(weights).read_bytes()
-        self.model = load(weights).to(_device(device))  # here, so that wrong weights fail at once
+        self._loaded: InstanceFCN | None = load(weights)  # now, so that wrong weights fail at once
 
     @cached_property
     def model(self) -> InstanceFCN:
         """The network, on its device."""
+        return (self._loaded or self._load()).to(_device(self.device))
+
+    def _load(self) -> InstanceFCN:
         from pyifcn.models import load
 
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "weights.safetensors"
             file.write_bytes(self._content)
-            return load(file).to(_device(self.device))
+            return load(file)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key != "model"}
+        state = {key: value for key, value in vars(self).items() if key != "model"}
+        return {**state, "_loaded": None}
 
     def __call__(self, image: npt.NDArray[np.uint8]) -> tuple[Masks, npt.NDArray[np.float32]]:
         """The masks and scores of an image, as `find` gives them."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -50,7 +52,8 @@ def run_on_ray(
     ray = _ray()
     ours = not ray.is_initialized()
     if ours:
-        ray.init(log_to_driver=False, logging_level="ERROR")
+        with _quiet():
+            ray.init(log_to_driver=False, logging_level="ERROR")
     try:
         yield from _run(ray, blocks, finder, parts, skip, workers, cpus)
     finally:
@@ -121,6 +124,19 @@ class _Worker:
             [block], self.finder, self.parts, skip=self.skip, threads=self.threads
         )
         return tally
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray's C++ side takes notes on standard error, unless the environment says something else."""
+    key = "RAY_BACKEND_LOG_LEVEL"
+    ours = key not in os.environ
+    os.environ.setdefault(key, "fatal")
+    try:
+        yield
+    finally:
+        if ours:
+            del os.environ[key]
 
 
 def _ray() -> ModuleType:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote
+
+_OBJECT_STORES = frozenset({"s3", "gcs", "abfs", "mock"})  # the last for tests
 
 
 def parquet() -> ModuleType:
@@ -59,26 +60,26 @@ def join(folder: str, name: str) -> str:
 
 def is_folder(location: str) -> bool:
     """Whether it is a folder that exists; in object stores, one that holds something."""
+    filesystem, path = _opened(location)
     from pyarrow.fs import FileType
 
-    filesystem, path = _opened(location)
     return bool(filesystem.get_file_info(path).type == FileType.Directory)
 
 
 def names_in(folder: str) -> list[str]:
     """The names of the files in a folder, sorted; none if there is no such folder."""
+    filesystem, path = _opened(folder)
     from pyarrow.fs import FileSelector, FileType
 
-    filesystem, path = _opened(folder)
     found = filesystem.get_file_info(FileSelector(path, allow_not_found=True))
     return sorted(entry.base_name for entry in found if entry.type == FileType.File)
 
 
 def exists(location: str) -> bool:
     """Whether there is such a file."""
+    filesystem, path = _opened(location)
     from pyarrow.fs import FileType
 
-    filesystem, path = _opened(location)
     return bool(filesystem.get_file_info(path).type == FileType.File)
 
 
@@ -111,14 +112,19 @@ def write_whole(location: str, content: Any) -> None:
         content: What supports the buffer protocol.
     """
     filesystem, path = _opened(location)
-    if is_url(location):
+    if filesystem.type_name == "local":
+        _rename_whole(Path(path), content)
+    elif filesystem.type_name in _OBJECT_STORES:
         stream = filesystem.open_output_stream(path)
         stream.write(content)
         stream.close()
-        return
-    target = Path(path)
+    else:
+        raise ValueError(f"{location}: results go to a folder of this machine, s3, gs or abfs")
+
+
+def _rename_whole(target: Path, content: Any) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
+    temporary = target.with_name(f".part-{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as file:
             file.write(content)
@@ -130,24 +136,24 @@ def write_whole(location: str, content: Any) -> None:
 
 
 def remove_unfinished(folder: str) -> None:
-    """Remove what writers that were killed have left in a folder."""
-    if not is_url(folder):
-        for temporary in _temporaries(Path(folder)):
+    """Remove what writers of parts that were killed have left in a folder."""
+    filesystem, path = _opened(folder)
+    if filesystem.type_name == "local":
+        for temporary in Path(path).glob(".part-*.tmp"):
             temporary.unlink(missing_ok=True)
-
-
-def _temporaries(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.glob(".*.tmp") if len(path.stem) == 33)
 
 
 def _opened(location: str) -> tuple[Any, str]:
     """The file system of a location, and the path there."""
     if not is_url(location):
         return _filesystem("file:///")[0], str(Path(location).absolute())
-    url = urlsplit(location)
-    query = f"?{url.query}" if url.query else ""
-    filesystem, root = _filesystem(f"{url.scheme}://{url.netloc}/{query}")
-    return filesystem, f"{root.rstrip('/')}/{url.path.strip('/')}".rstrip("/")
+    scheme, _, rest = location.partition("://")
+    rest, question, query = rest.partition("?")
+    bucket, _, key = rest.partition("/")
+    filesystem, root = _filesystem(f"{scheme}://{bucket}/{question}{query}")
+    if scheme == "file":  # a key of an object store is what it is
+        key = unquote(key)
+    return filesystem, f"{root.rstrip('/')}/{key.strip('/')}".rstrip("/")
 
 
 @cache  # one connection for all files of a bucket
