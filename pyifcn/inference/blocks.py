@@ -158,7 +158,7 @@ def plan(given: Iterable[str], size: int, ids: Mapping[str, Id] | None = None) -
     Args:
         given: Image files, Parquet files and folders of either; paths or URLs.
         size: At most so many images a block.
-        ids: Ids of image files by location; the location as given is the id of the rest.
+        ids: Ids of image files by location; the location as given is the id if None.
 
     Returns:
         The blocks. Of a Parquet file only the ids are read.
@@ -168,14 +168,14 @@ def plan(given: Iterable[str], size: int, ids: Mapping[str, Id] | None = None) -
             images have one id, or ids of different types.
     """
     locations = [location for argument in given for location in _files(argument)]
-    images = list(dict.fromkeys(p for p in locations if not p.lower().endswith(_TABLE)))
-    tables = list(dict.fromkeys(p for p in locations if p.lower().endswith(_TABLE)))
+    images = list(dict.fromkeys(p for p in locations if not _is_table(p)))
+    tables = list(dict.fromkeys(filter(_is_table, locations)))
     blocks: list[Block] = []
     for start in range(0, len(images), size):
         chunk = images[start : start + size]
-        names = chunk if ids is None else [ids[path] for path in chunk]
+        names = [storage.plain(path) if ids is None else ids[path] for path in chunk]
         blocks.append(Files(names, list(map(storage.absolute, chunk))))
-    seen = [_hashes(images if ids is None else ids.values())]
+    seen = [_hashes(name for block in blocks for name in block.ids())]
     for table in tables:
         found, hashes = _rows(table, size)
         blocks += found
@@ -184,6 +184,10 @@ def plan(given: Iterable[str], size: int, ids: Mapping[str, Id] | None = None) -
         raise DataError("some ids are text and others integers")
     _check_distinct(np.concatenate(seen), blocks)
     return blocks
+
+
+def _is_table(location: str) -> bool:
+    return storage.plain(location).lower().endswith(_TABLE)
 
 
 def _files(given: str) -> list[str]:

@@ -58,6 +58,16 @@ def join(folder: str, name: str) -> str:
     return f"{url.rstrip('/')}/{name}{question}{query}"
 
 
+def plain(location: str) -> str:
+    """The location without what a URL asks after a question mark.
+
+    Example:
+        >>> plain("s3://bucket/cell.png?region=eu-west-1")
+        's3://bucket/cell.png'
+    """
+    return location.partition("?")[0] if is_url(location) else location
+
+
 def is_folder(location: str) -> bool:
     """Whether it is a folder that exists; in object stores, one that holds something."""
     filesystem, path = _opened(location)
