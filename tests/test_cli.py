@@ -203,7 +203,6 @@ def test_propose_refuses_bad_input_and_leaves_no_results(run, network, tmp_path)
         (["cell0.png", "--annotations", "note.txt"], "note.txt is not json"),
         (["cell0.png", "--annotations", "none.json"], "none.json does not exist"),
         (["cell0.png", "--output", "no/such/folder.json"], "no/such does not exist"),
-        (["cell0.png", "--output", "https://host/found"], "https://host/ cannot be opened"),
         (["cell0.png", "--output", "found/", "--overlay", "o"], "--overlay goes with a json file"),
         (["cell0.png", "--output", "a.json", "--engine", "local"], "a.json goes with a json file"),
         (["images.parquet"], "images.parquet needs a folder to write to"),
@@ -244,6 +243,9 @@ def test_propose_to_a_folder_goes_on_where_it_was(run, tmp_path):
     assert sorted(found.image for found in read_proposals(tmp_path / "found")) == names
     error = refused(run("propose", "images", "--output", "found", "--score-threshold", 0.25))
     assert "was made with score_threshold None, not 0.25: choose another folder" in error
+
+    error = refused(run("propose", "images", "--output", "https://host/found"))
+    assert "https://host/ cannot be opened" in error
 
     status, out, _ = run("propose", "images", "--engine", "local", "--annotations", "truth.json")
     assert out.endswith(" instances in 2 images: proposals/\n")
