@@ -26,6 +26,9 @@ from pyifcn.data import ImageError
 from pyifcn.inference import propose_images
 
 
+LOOPBACK = "127.0.0.2"  # Ray replaces 127.0.0.1 by the address that other machines would use
+
+
 class Slow:
     """Finds one rectangle after a while; tells who looked at which image, and on which node."""
 
@@ -92,22 +95,27 @@ def descendants():
     return sorted(found - {os.getpid()})
 
 
-def main(folder, temporary):
+def main(folder):
     watch = folder / "seen"
     watch.mkdir()
-    node = {"num_cpus": 1, "object_store_memory": 80 << 20}
+    node = {
+        "num_cpus": 1,
+        "object_store_memory": 80 << 20,
+        "node_ip_address": LOOPBACK,
+    }
     health = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3}
     cluster = Cluster(
         initialize_head=True,
         head_node_args={
             **node,
             "include_dashboard": False,
-            "temp_dir": temporary,
             "_system_config": health,
         },
     )
     second = cluster.add_node(**node)
-    ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
+    ray.init(
+        cluster.address, _node_ip_address=LOOPBACK, log_to_driver=False, logging_level="ERROR"
+    )
     try:
         log, runs = [], []
 
@@ -137,9 +145,11 @@ def main(folder, temporary):
 
 
 if __name__ == "__main__":
-    scratch = tempfile.mkdtemp(prefix="ray", dir="/tmp")
+    scratch = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # short: sockets lie in it
+    os.environ["RAY_TMPDIR"] = scratch
+    Path(scratch, "ray").mkdir()
     try:
-        outcome = main(Path(sys.argv[1]), scratch)
+        outcome = main(Path(sys.argv[1]))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     print(json.dumps(outcome))
