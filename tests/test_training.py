@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("torch", reason="training needs PyTorch")
 import torch
 
+import pyifcn
 from pyifcn.data import Sample, SyntheticNuclei
 from pyifcn.masks import Masks
 from pyifcn.models import InstanceFCN, ResidualPyramid, load
@@ -199,6 +200,9 @@ def test_loss_is_the_papers(rng, mask_weight):
         views,
         config,
         torch.Generator().manual_seed(3),
+        masks_at=lambda maps, windows, pad_value: pyifcn.assemble(
+            maps, windows, 7, pad_value=pad_value
+        ),
     )
     expected = reference_loss(score_maps, objectness, windows, truths, config)
     assert parts["loss"].item() == pytest.approx(expected, rel=1e-5)
@@ -224,7 +228,9 @@ def test_gradients_reach_every_weight():
     config = replace(SMALL, mask_negatives=True)
     planes, layers = make_view(make_scene(sample, model.preprocess), config, 42, rng)
     windows = sample_windows(layers, 2, 21, config, rng)
-    parts = window_loss(*model.score(planes[None]), [windows], config, torch.Generator())
+    parts = window_loss(
+        *model.score(planes[None]), [windows], config, torch.Generator(), masks_at=model.masks_at
+    )
     parts["loss"].backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 

@@ -1,4 +1,4 @@
-"""Training of InstanceFCN (needs PyTorch: ``pyifcn[models]``)."""
+"""Training of the networks (needs PyTorch: ``pyifcn[models]``)."""
 
 from pyifcn.training.config import Config, preset
 from pyifcn.training.networks import network

@@ -1,14 +1,13 @@
-"""The loss of InstanceFCN over sampled windows."""
+"""The loss over sampled windows, of InstanceFCN and DeepMask."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-import pyifcn
 from pyifcn.training.config import Config
 from pyifcn.training.windows import Windows
 
@@ -23,15 +22,18 @@ def window_loss(
     views: Sequence[Windows],
     config: Config,
     generator: torch.Generator,
+    *,
+    masks_at: Callable[[Tensor, Tensor, float], Tensor],
 ) -> dict[str, Tensor]:
     """The paper's loss: a logistic loss of each window's score, and of its assembled mask.
 
     Args:
-        score_maps: float (B, K*K, h, w) logits.
+        score_maps: float (B, C, h, w), what ``masks_at`` takes.
         objectness: float (B, h, w) logits.
         views: The windows of each of the B views.
         config: Weights and choices.
         generator: Draws negatives.
+        masks_at: The network's ``WindowNetwork.masks_at``.
 
     Returns:
         "loss", what to minimise, and its parts "objectness" and "mask" as means over windows and
@@ -49,9 +51,8 @@ def window_loss(
         for name in ("truth", "areas", "positive")
     )
     outside = negatives(objectness.detach(), views, config, generator)
-    size = truth.shape[-1]
 
-    masks = pyifcn.assemble(score_maps, windows, size, pad_value=_OUTSIDE)
+    masks = masks_at(score_maps, windows, _OUTSIDE)
     target, quality = _window_targets(masks, truth, areas, positive, config)
     everywhere = torch.cat([windows, outside])
     logits = objectness[everywhere.unbind(1)]
@@ -61,7 +62,7 @@ def window_loss(
 
     shown, wanted = masks[positive], truth[positive]
     if config.mask_negatives:
-        empty = pyifcn.assemble(score_maps, outside, size, pad_value=_OUTSIDE)
+        empty = masks_at(score_maps, outside, _OUTSIDE)
         shown, wanted = torch.cat([shown, empty]), torch.cat([wanted, torch.zeros_like(empty)])
     mask_term = F.binary_cross_entropy_with_logits(shown, wanted, reduction="sum")
     mask_term = mask_term / max(shown.numel(), 1)

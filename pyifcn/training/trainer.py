@@ -7,31 +7,33 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from pyifcn.data import Sample
-from pyifcn.models import InstanceFCN, save
+from pyifcn.models import Network, save
 from pyifcn.training.checkpoint import Log, read_checkpoint, write_checkpoint
 from pyifcn.training.config import Config
-from pyifcn.training.loss import window_loss
+from pyifcn.training.objective import Objective, objective
 from pyifcn.training.views import Views
-from pyifcn.training.windows import Windows
 
 __all__ = ["train"]
 
+AnyNetwork = TypeVar("AnyNetwork", bound=Network)
+
 
 def train(
-    model: InstanceFCN,
+    model: AnyNetwork,
     data: Sequence[Sample],
     config: Config,
     folder: str | os.PathLike[str],
     *,
     tensorboard: bool = False,
     progress: bool = True,
-) -> InstanceFCN:
+) -> AnyNetwork:
     """Trains a network, going on where an earlier call with the same folder was stopped.
 
     The folder receives ``checkpoint.pt``, ``weights.safetensors`` and ``log.csv``. What happens
@@ -53,6 +55,7 @@ def train(
     Raises:
         OSError: If a file cannot be read or written.
         ValueError: If there is no data, or the folder has a run with another configuration.
+        TypeError: If the network is of a kind that cannot be trained.
         FloatingPointError: If the loss is not finite.
 
     Example:
@@ -66,9 +69,10 @@ def train(
         raise ValueError("data must not be empty")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(model, config, folder)
-    views = Views(model, data, config)
-    log = Log(folder, run.step, tensorboard)
+    goal = objective(model, config)
+    run = _Run(model, goal, config, folder)
+    views = Views(model, goal, data, config)
+    log = Log(folder, run.step, goal.parts, tensorboard)
     try:
         with tqdm(
             total=config.steps,
@@ -77,8 +81,8 @@ def train(
             unit="step",
             disable=None if progress else True,
         ) as bar:
-            for planes, windows in views.batches(run.step, config.steps):
-                values = run.advance(planes, windows)
+            for planes, targets in views.batches(run.step, config.steps):
+                values = run.advance(planes, targets)
                 log.write(run.step - 1, values)
                 bar.set_postfix(loss=f"{values['loss']:.3f}", refresh=False)
                 bar.update()
@@ -93,9 +97,12 @@ def train(
 class _Run:
     """A network in training and everything that changes with it."""
 
-    def __init__(self, model: InstanceFCN, config: Config, folder: Path) -> None:
+    def __init__(
+        self, model: Network, objective: Objective, config: Config, folder: Path
+    ) -> None:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model = model.train()
+        self.objective = objective
         self.config = config
         self.folder = folder
         self.step = 0
@@ -108,7 +115,7 @@ class _Run:
             state = read_checkpoint(folder / "checkpoint.pt", config, self.device)
             self.step = state["step"]
             for name in ("model", "average", "optimizer", "scaler"):
-                getattr(self, name).load_state_dict(state[name])
+                _restore(getattr(self, name), state[name], folder)
 
     def save(self) -> None:
         state = {
@@ -118,7 +125,7 @@ class _Run:
         write_checkpoint(self.folder / "checkpoint.pt", self.config, self.step, state)
         save(self.average, self.folder / "weights.safetensors")
 
-    def advance(self, planes: Tensor, windows: list[Windows]) -> dict[str, float]:
+    def advance(self, planes: Tensor, targets: list[Any]) -> dict[str, float]:
         """One step; returns what to log."""
         config = self.config
         rate = learning_rate(self.step, config)
@@ -127,9 +134,9 @@ class _Run:
         planes = planes.to(self.device, memory_format=torch.channels_last)
         dtype = getattr(torch, config.precision)
         with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
-            score_maps, objectness = self.model.score(planes)
+            outputs = self.model.score(planes)
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
-        parts = window_loss(score_maps, objectness, windows, config, generator)
+        parts = self.objective.loss(outputs, targets, generator)
         if not math.isfinite(parts["loss"].item()):
             raise FloatingPointError(f"the loss is {parts['loss'].item()} at step {self.step}")
 
@@ -154,6 +161,13 @@ class _Run:
                 mean.lerp_(state[name], 1 - keep)
             else:
                 mean.copy_(state[name])
+
+
+def _restore(part: Any, state: dict[str, Any], folder: Path) -> None:
+    try:
+        part.load_state_dict(state)
+    except (RuntimeError, ValueError):
+        raise ValueError(f"{folder} has a run of another network; give another folder") from None
 
 
 def learning_rate(step: int, config: Config) -> float:
