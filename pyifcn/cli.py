@@ -1,4 +1,4 @@
-"""The program: ``pyifcn demo | propose | train | evaluate | info``."""
+"""The program: ``pyifcn demo | propose | train | evaluate | compare | info``."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ import pyifcn
 from pyifcn._array import as_numpy
 
 if TYPE_CHECKING:
+    from pyifcn.data import Sample
     from pyifcn.masks import Masks
-    from pyifcn.models import InstanceFCN
+    from pyifcn.models import Network
     from pyifcn.ops.propose import Proposals
     from pyifcn.plot import Pixels
 
@@ -223,9 +224,18 @@ def propose(
 class _TrainCommand(click.Command):
     """A command with a flag for each field of ``pyifcn.training.Config``, found when used."""
 
+    left_out: tuple[str, ...] = ()
+
     def get_params(self, context: click.Context) -> list[click.Parameter]:
         """The command's own parameters, and those of the configuration."""
-        return [*super().get_params(context), *_config_options()]
+        own = [option for option in _config_options() if option.name not in self.left_out]
+        return [*super().get_params(context), *own]
+
+
+class _CompareCommand(_TrainCommand):
+    """The same, but the view is what is compared."""
+
+    left_out = ("view",)
 
 
 @cache
@@ -304,6 +314,13 @@ def _config_option(field: dataclasses.Field[Any], text: str) -> click.Option:
 @click.option(
     "--weights", metavar="NAME|FILE", help="Start from this network instead of a new one."
 )
+@click.option(
+    "--head",
+    type=click.Choice(["instance_fcn", "deep_mask", "fcn", "fcis"]),
+    default="instance_fcn",
+    show_default=True,
+    help="What stands on the backbone; fcn and fcis learn the annotations' categories.",
+)
 @click.option("--tensorboard", is_flag=True, help="Log to TensorBoard as well.")
 @_device_option
 def train(
@@ -314,6 +331,7 @@ def train(
     backbone: str | None,
     pretrained: Path | None,
     weights: str | None,
+    head: str,
     tensorboard: bool,
     device: str | None,
     **changes: Any,
@@ -334,10 +352,14 @@ def train(
     from pyifcn.models import load
 
     given = {name: value for name, value in changes.items() if value is not None}
-    config = training.preset(preset, **given)
+    config = training.preset(preset, head, **given)
     data = CocoInstances(annotations, images)
     torch.manual_seed(config.seed)
-    model = load(weights) if weights else training.network(preset, backbone, pretrained)
+    model = (
+        load(weights)
+        if weights
+        else training.network(preset, backbone, pretrained, head=head, categories=data.categories)
+    )
     training.train(model.to(_device(device)), data, config, output, tensorboard=tensorboard)
     click.echo(f"trained {config.steps} steps: {output / 'weights.safetensors'}")
 
@@ -415,6 +437,103 @@ def evaluate(
         click.echo(report(recall, quality))
 
 
+@program.command(
+    cls=_CompareCommand,
+    epilog=_examples(
+        "pyifcn compare --output runs/shapes",
+        "pyifcn compare --preset nuclei --images images/ --annotations train.json --val val.json "
+        "--steps 4000 --output runs/nuclei",
+    ),
+)
+@click.option(
+    "--preset",
+    type=click.Choice(["shapes", "nuclei", "photographs"]),
+    default="shapes",
+    show_default=True,
+    help="The trunk, and the default of every option below; shapes draws its images itself.",
+)
+@click.option("--images", type=_PATH, metavar="DIR", help="The folder of the images.")
+@click.option("--annotations", type=_PATH, metavar="JSON", help="COCO annotations to train on.")
+@click.option("--val", type=_PATH, metavar="JSON", help="COCO annotations to measure on.")
+@click.option(
+    "--output",
+    type=_PATH,
+    required=True,
+    metavar="DIR",
+    help="Folder for table.md, table.json, page.md with its pictures, and a run of each network.",
+)
+@click.option(
+    "--heads",
+    default="fcn,deepmask,k1,k3,k5,k7,fcis",
+    show_default=True,
+    metavar="A,B,...",
+    help="What to compare; k5 is InstanceFCN with 5 x 5 maps.",
+)
+@click.option(
+    "--views",
+    default="crop,image",
+    show_default=True,
+    metavar="A,B",
+    help="What to train on: crops, whole images, or both.",
+)
+@click.option(
+    "--backbone",
+    type=click.Choice(["residual", "squeezenet", "vgg16"]),
+    help="Instead of the preset's.",
+)
+@click.option(
+    "--pretrained",
+    type=_PATH,
+    metavar="FILE",
+    help="The backbone's weights: SqueezeNet's .npz, or torchvision's state dict for VGG-16.",
+)
+@_device_option
+def compare(
+    preset: str,
+    images: Path | None,
+    annotations: Path | None,
+    val: Path | None,
+    output: Path,
+    heads: str,
+    views: str,
+    backbone: str | None,
+    pretrained: Path | None,
+    device: str | None,
+    **changes: Any,
+) -> None:
+    """Train the heads on one trunk with one budget, and measure them side by side.
+
+    A comparison that was stopped goes on when the same command is given again.
+    """
+    from pyifcn import comparison
+    from pyifcn.data import CocoInstances, SyntheticShapes
+
+    train_data: Sequence[Sample]
+    val_data: Sequence[Sample]
+    if images is not None and annotations is not None and val is not None:
+        train_data, val_data = CocoInstances(annotations, images), CocoInstances(val, images)
+    elif images or annotations or val or preset != "shapes":
+        raise click.UsageError(
+            "give all of --images, --annotations and --val", click.get_current_context()
+        )
+    else:
+        train_data = SyntheticShapes(400, size=(128, 128))
+        val_data = SyntheticShapes(60, size=(128, 128), seed=1)
+    comparison.compare(
+        train_data,
+        val_data,
+        output,
+        preset=preset,
+        heads=heads.split(","),
+        views=views.split(","),
+        changes={name: value for name, value in changes.items() if value is not None},
+        backbone=backbone,
+        pretrained=pretrained,
+        device=_device(device),
+        echo=click.echo,
+    )
+
+
 @program.command()
 def info() -> None:
     """Say what is installed and what runs the kernels."""
@@ -445,7 +564,7 @@ def _facts() -> dict[str, str]:
     return facts
 
 
-def _load(weights: str, device: str | None) -> InstanceFCN:
+def _load(weights: str, device: str | None) -> Network:
     from pyifcn.models import load
 
     return load(weights).to(_device(device))
@@ -460,21 +579,21 @@ def _device(asked: str | None) -> str:
 
 
 def _find(
-    model: InstanceFCN,
+    model: Network,
     image: Pixels,
     max_proposals: int | None,
     score_threshold: float | None,
     all_proposals: bool,
 ) -> tuple[Masks, npt.NDArray[np.float32]]:
     """Masks and scores, best first."""
-    if all_proposals:
-        found = cast("Proposals[Any]", model.propose(image, max_proposals=max_proposals))
+    propose = getattr(model, "propose", None)
+    if all_proposals and propose is not None:
+        found = cast("Proposals[Any]", propose(image, max_proposals=max_proposals))
         found = found[found.scores >= (score_threshold or 0)]
         masks, scores = found.masks, found.scores
-    else:
-        masks, scores = model.segment(
-            image, max_proposals=max_proposals, score_threshold=score_threshold
-        )
+    else:  # a network without proposals has no more than what it finds doubtful
+        threshold = score_threshold or 0 if all_proposals else score_threshold
+        masks, scores = model.segment(image, max_proposals=max_proposals, score_threshold=threshold)
     return masks.numpy(), as_numpy(scores, "scores")
 
 

@@ -34,7 +34,7 @@ def anchors(
 
 
 def encode(boxes: Tensor, origins: Tensor) -> Tensor:
-    """How boxes (..., 4) differ from ``origins``: shifts over sides, logarithms of sides' ratios."""
+    """How boxes (..., 4) differ from ``origins``: shifts by sides, logarithms of sides."""
     sides, from_sides = boxes[..., 2:] - boxes[..., :2], origins[..., 2:] - origins[..., :2]
     shifts = (boxes[..., 2:] + boxes[..., :2] - origins[..., 2:] - origins[..., :2]) / 2
     return torch.cat([shifts / from_sides, (sides / from_sides).log()], -1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -141,7 +141,8 @@ class DeepMask(WindowNetwork):
             for stride, level in zip(sides.tolist(), objectness, strict=True)
         )
         threshold = self.settings.mask_threshold
-        for chosen in order.split(_CHUNK) or [order]:
+        for first in range(0, max(len(order), 1), _CHUNK):
+            chosen = order[first : first + _CHUNK]
             logits = self._masks_of_levels(maps, windows[chosen])
             kept = (logits > threshold).flatten(1).any(1)
             logits, chosen = logits[kept], chosen[kept]
@@ -187,8 +188,10 @@ def _tight_boxes(masks: Tensor) -> Tensor:
 
 
 def _joined(first: Proposals[Tensor], second: Proposals[Tensor]) -> Proposals[Tensor]:
-    parts = {
-        name: torch.cat([getattr(first, name), getattr(second, name)])
-        for name in ("scores", "boxes", "logits", "windows")
-    }
-    return replace(first, **parts)
+    return replace(
+        first,
+        scores=torch.cat([first.scores, second.scores]),
+        boxes=torch.cat([first.boxes, second.boxes]),
+        logits=torch.cat([first.logits, second.logits]),
+        windows=torch.cat([first.windows, second.windows]),
+    )

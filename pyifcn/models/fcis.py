@@ -101,13 +101,12 @@ class FCIS(Network):
         self.reduce = nn.Sequential(nn.Conv2d(channels, width, 1), nn.ReLU(inplace=True))
         self.pairs = nn.Conv2d(width, 2 * grid * grid * (1 + len(categories)), 1)
         self.refinements = nn.Conv2d(width, 4 * grid * grid, 1)
+        told = nn.Conv2d(width, 5 * len(_SIDES) * len(_RATIOS), 1)
         self.rois = nn.Sequential(
-            nn.Conv2d(channels, width, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, 5 * len(_SIDES) * len(_RATIOS), 1),
+            nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True), told
         )
         nn.init.normal_(self.refinements.weight, std=1e-3)
-        nn.init.normal_(self.rois[2].weight, std=1e-2)
+        nn.init.normal_(told.weight, std=1e-2)
 
     def score(self, planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scores planes (B, planes, H, W) that ``preprocess.prepare`` made.
@@ -136,7 +135,7 @@ class FCIS(Network):
             float32 (N, 4), x1 y1 x2 y2 in pixels.
         """
         height, width = said.shape[-2:]
-        told = said.float().unflatten(0, (-1, 5)).permute(0, 2, 3, 1).reshape(-1, 5)
+        told = said.float().view(-1, 5, height, width).permute(0, 2, 3, 1).reshape(-1, 5)
         scores, best = told[:, 0].topk(min(_MOST_RANKED, len(told)))
         origins = self.anchors(height, width).to(said.device).reshape(-1, 4)
         rois = box.decode(told[best, 1:], origins[best], size)
@@ -155,13 +154,15 @@ class FCIS(Network):
             rois: float32 (N, 5), rows of image, x1, y1, x2, y2 in pixels, half-open.
         """
         inclusive = rois - rois.new_tensor([0, 0, 0, 1, 1])
-        where = {"grid": self.grid, "spatial_scale": 1 / self.stride}
-        assembled = pyifcn.assemble_rois(pairs.float(), inclusive, self.window, pair=True, **where)
-        told = pyifcn.assemble_rois(refinements.float(), inclusive, self.grid, **where)
-        inside, outside = assembled.unbind(2)
-        return Detections(
-            assembled.amax(2).mean((-2, -1)), inside - outside, told.mean((-2, -1))
+        scale = 1 / self.stride
+        assembled = pyifcn.assemble_rois(
+            pairs.float(), inclusive, self.window, grid=self.grid, spatial_scale=scale, pair=True
         )
+        told = pyifcn.assemble_rois(
+            refinements.float(), inclusive, self.grid, grid=self.grid, spatial_scale=scale
+        )
+        inside, outside = assembled.unbind(2)
+        return Detections(assembled.amax(2).mean((-2, -1)), inside - outside, told.mean((-2, -1)))
 
     @torch.inference_mode()
     def predict(

@@ -147,7 +147,7 @@ def _build(metadata: dict[str, Any], backbone: nn.Module | None) -> Network:
     options = {name: metadata[name] for name in make.options}
     if "categories" in options:
         options["categories"] = {int(key): name for key, name in options["categories"].items()}
-    settings = {
+    settings: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in metadata["settings"].items()
     }

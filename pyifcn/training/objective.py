@@ -142,7 +142,7 @@ class _RoIs:
         return roi_loss(self.model, outputs, targets, self.config, generator)
 
 
-_OBJECTIVES: dict[type[Network], Any] = {WindowNetwork: _Windows, FCN: _Regions, FCIS: _RoIs}
+_OBJECTIVES: dict[type, Any] = {WindowNetwork: _Windows, FCN: _Regions, FCIS: _RoIs}
 
 
 def class_of(labels: npt.NDArray[np.int64], known: Sequence[int]) -> npt.NDArray[np.int64]:

@@ -40,7 +40,7 @@ def regions(
     for layer in layers[::-1]:
         top[layer > 0] = classes[layer[layer > 0] - 1]
     seen = ~(layers < 0).any(0)
-    height, width = (-(-side // stride) for side in top.shape)
+    height, width = (-(-int(side) // stride) for side in top.shape)
     y, x = np.nonzero(seen)
     cells = (top[y, x] * height + y // stride) * width + x // stride
     shares = np.bincount(cells, minlength=count * height * width) / np.float32(stride**2)
@@ -57,13 +57,13 @@ def region_loss(logits: Tensor, views: Sequence[Regions]) -> dict[str, Tensor]:
     Returns:
         "loss", and "accuracy", the part of the pixels with the right class.
     """
-    total, right, pixels = logits.new_zeros((), dtype=torch.float32), 0.0, 0.0
+    total, right, pixels = logits.new_zeros((3,), dtype=torch.float32).unbind()
     for of_view, view in zip(logits.float(), views, strict=True):
         shares = torch.from_numpy(view.shares).to(logits.device)
         shown = of_view[:, : shares.shape[1], : shares.shape[2]]
         total = total - (shares * shown.log_softmax(0)).sum()
         with torch.no_grad():
-            right += shares.gather(0, shown.argmax(0, keepdim=True)).sum()
-            pixels += shares.sum()
-    count = torch.as_tensor(pixels).clamp_min(1e-6)
-    return {"loss": total / count, "accuracy": torch.as_tensor(right) / count}
+            right = right + shares.gather(0, shown.argmax(0, keepdim=True)).sum()
+            pixels = pixels + shares.sum()
+    count = pixels.clamp_min(1e-6)
+    return {"loss": total / count, "accuracy": right / count}

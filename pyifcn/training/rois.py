@@ -140,7 +140,10 @@ def roi_loss(
     class_term = F.cross_entropy(found.classes, classes, reduction="sum") / max(len(classes), 1)
     shown = classes > 0
     truth, boxes = zip(
-        *(_truth(view, of_view, of, model.window) for view, (of_view, of) in zip(views, drawn)),
+        *(
+            _truth(view, of_view, of, model.window)
+            for view, (of_view, of) in zip(views, drawn, strict=True)
+        ),
         strict=True,
     )
     masks = found.masks[shown, classes[shown]]
@@ -162,7 +165,7 @@ def roi_loss(
 
 
 def _anchor_loss(said: Tensor, views: Sequence[Objects]) -> tuple[Tensor, Tensor]:
-    told = said.unflatten(1, (-1, 5))
+    told = said.view(len(said), -1, 5, *said.shape[-2:])
     rows = torch.cat(
         [
             told[b, a, :, y, x]

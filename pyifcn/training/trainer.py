@@ -97,9 +97,7 @@ def train(
 class _Run:
     """A network in training and everything that changes with it."""
 
-    def __init__(
-        self, model: Network, objective: Objective, config: Config, folder: Path
-    ) -> None:
+    def __init__(self, model: Network, objective: Objective, config: Config, folder: Path) -> None:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model = model.train()
         self.objective = objective
