@@ -184,10 +184,6 @@ class FCIS(Network):
         """
         size = size_of(image)
         found = [self._look(level) for level in self.levels(image, scales)]
-        if not found:
-            device = next(self.parameters()).device
-            none = torch.zeros(0, device=device)
-            return Instances(Masks.from_dense(none.bool().view(0, *size)), none, none.long())
         masks, boxes, scores = (torch.cat(parts) for parts in zip(*found, strict=True))
         merge = _voted if voting else _best
         merged, scores, classes = merge(masks, boxes, scores, size)

@@ -97,9 +97,7 @@ class FCN(Network):
                 logits.float().softmax(1), scale_factor=self.stride, mode="bilinear"
             )[..., :height, :width]
             total += F.interpolate(fine, size, mode="bilinear")[0]
-        if not levels:
-            total[0] = 1
-        return total / max(len(levels), 1)
+        return total / len(levels)
 
     def predict(
         self,

@@ -198,7 +198,12 @@ class Network(nn.Module):
 
         Args:
             image: uint8 (H, W, 3) or float (3, H, W) in 0..1, RGB.
-            scales: Factors by which to resize; those of ``settings`` if None.
+            scales: Factors by which to resize; those of ``settings`` if None. Those that leave no
+                pixel are passed over.
+
+        Raises:
+            TypeError: If the image is of another kind.
+            ValueError: If the image is empty, a scale not positive, or every scale passed over.
         """
         weight = next(self.parameters())
         planes = self.preprocess.prepare(_as_tensor(image).to(weight.device, weight.dtype)[None])
@@ -215,6 +220,8 @@ class Network(nn.Module):
             resized = _resize(planes, scale)
             size = resized.shape[-2], resized.shape[-1]
             levels.append(Level(self._score_in_tiles(resized), self.stride / scale, size))
+        if not levels:
+            raise ValueError(f"scales leave nothing of an image of {height} x {width}: {scales}")
         return levels
 
     def _score_threshold(self, asked: float | None) -> float:

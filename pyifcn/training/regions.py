@@ -40,7 +40,7 @@ def regions(
     for layer in layers[::-1]:
         top[layer > 0] = classes[layer[layer > 0] - 1]
     seen = ~(layers < 0).any(0)
-    height, width = (-(-int(side) // stride) for side in top.shape)
+    height, width = (-(-side // stride) for side in layers.shape[-2:])
     y, x = np.nonzero(seen)
     cells = (top[y, x] * height + y // stride) * width + x // stride
     shares = np.bincount(cells, minlength=count * height * width) / np.float32(stride**2)
