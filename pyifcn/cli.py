@@ -317,9 +317,8 @@ def _config_option(field: dataclasses.Field[Any], text: str) -> click.Option:
 @click.option(
     "--head",
     type=click.Choice(["instance_fcn", "deep_mask", "fcn", "fcis"]),
-    default="instance_fcn",
-    show_default=True,
-    help="What stands on the backbone; fcn and fcis learn the annotations' categories.",
+    help="What stands on the backbone: instance_fcn if nothing is said; fcn and fcis learn the "
+    "annotations' categories.",
 )
 @click.option("--tensorboard", is_flag=True, help="Log to TensorBoard as well.")
 @_device_option
@@ -331,7 +330,7 @@ def train(
     backbone: str | None,
     pretrained: Path | None,
     weights: str | None,
-    head: str,
+    head: str | None,
     tensorboard: bool,
     device: str | None,
     **changes: Any,
@@ -340,9 +339,9 @@ def train(
 
     A run that was stopped goes on when the same command is given again.
     """
-    if weights and (backbone or pretrained):
+    if weights and (backbone or pretrained or head):
         raise click.UsageError(
-            "--weights brings its own backbone: leave out --backbone and --pretrained",
+            "--weights brings its own network: leave out --backbone, --pretrained and --head",
             click.get_current_context(),
         )
     import torch
@@ -352,13 +351,13 @@ def train(
     from pyifcn.models import load
 
     given = {name: value for name, value in changes.items() if value is not None}
-    config = training.preset(preset, head, **given)
+    given_network = load(weights) if weights else None
+    kind = given_network.kind if given_network else head or "instance_fcn"
+    config = training.preset(preset, kind, **given)
     data = CocoInstances(annotations, images)
     torch.manual_seed(config.seed)
-    model = (
-        load(weights)
-        if weights
-        else training.network(preset, backbone, pretrained, head=head, categories=data.categories)
+    model = given_network or training.network(
+        preset, backbone, pretrained, head=kind, categories=data.categories
     )
     training.train(model.to(_device(device)), data, config, output, tensorboard=tensorboard)
     click.echo(f"trained {config.steps} steps: {output / 'weights.safetensors'}")

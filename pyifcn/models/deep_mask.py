@@ -47,6 +47,7 @@ class DeepMask(WindowNetwork):
         torch.Size([1, 21, 21])
     """
 
+    kind: ClassVar[str] = "deep_mask"
     options: ClassVar[tuple[str, ...]] = ("cells", "window", "width")
 
     def __init__(

@@ -75,6 +75,7 @@ class FCIS(Network):
         [(1, 294, 30, 41), (1, 196, 30, 41), (1, 60, 30, 41)]
     """
 
+    kind: ClassVar[str] = "fcis"
     options: ClassVar[tuple[str, ...]] = ("categories", "grid", "window", "width")
 
     def __init__(

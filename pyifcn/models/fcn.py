@@ -53,6 +53,7 @@ class FCN(Network):
         (1, 2, 30, 41)
     """
 
+    kind: ClassVar[str] = "fcn"
     options: ClassVar[tuple[str, ...]] = ("categories", "window", "width")
 
     def __init__(

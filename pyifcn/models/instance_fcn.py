@@ -42,6 +42,7 @@ class InstanceFCN(WindowNetwork):
         ((1, 25, 30, 41), (1, 30, 41))
     """
 
+    kind: ClassVar[str] = "instance_fcn"
     options: ClassVar[tuple[str, ...]] = ("grid", "window", "width")
 
     def __init__(

@@ -120,6 +120,8 @@ class Network(nn.Module):
         ValueError: If a size is not positive.
     """
 
+    kind: ClassVar[str]
+    """The head's name in files and for ``pyifcn.training.network``."""
     options: ClassVar[tuple[str, ...]] = ("window", "width")
     """Names of the constructor's arguments, and attributes, that a file of weights keeps."""
 

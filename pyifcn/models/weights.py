@@ -37,10 +37,7 @@ _BACKBONES: dict[str, tuple[Callable[..., nn.Module], tuple[str, ...]]] = {
     "vgg16": (VGG16, ()),
 }
 _NETWORKS: dict[str, type[Network]] = {
-    "instance_fcn": InstanceFCN,
-    "deep_mask": DeepMask,
-    "fcn": FCN,
-    "fcis": FCIS,
+    network.kind: network for network in (InstanceFCN, DeepMask, FCN, FCIS)
 }
 
 
@@ -73,10 +70,9 @@ def save(model: Network, path: str | os.PathLike[str]) -> None:
 
     Raises:
         OSError: If the file cannot be written.
-        TypeError: If the network is of a class of your own.
     """
     metadata = {
-        "network": _kind_of(model),
+        "network": model.kind,
         "backbone": _describe(model.backbone),
         **{name: getattr(model, name) for name in model.options},
         "preprocess": model.preprocess.name,
@@ -157,13 +153,6 @@ def _build(metadata: dict[str, Any], backbone: nn.Module | None) -> Network:
         preprocess=metadata["preprocess"],
         settings=TestSettings(**settings),
     )
-
-
-def _kind_of(model: Network) -> str:
-    for name, kind in _NETWORKS.items():
-        if isinstance(model, kind):
-            return name
-    raise TypeError(f"model is {type(model).__name__}, expected one of {sorted(_NETWORKS)}")
 
 
 def _describe(backbone: nn.Module) -> dict[str, Any] | None:

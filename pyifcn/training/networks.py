@@ -23,7 +23,7 @@ from pyifcn.models import (
 
 __all__ = ["HEADS", "network"]
 
-HEADS = ("instance_fcn", "deep_mask", "fcn", "fcis")
+HEADS = tuple(network.kind for network in (InstanceFCN, DeepMask, FCN, FCIS))
 
 _NUCLEI = TestSettings(
     scales=(0.375, 0.5, 0.75, 1.0, 1.5, 2.0),
