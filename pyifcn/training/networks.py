@@ -82,7 +82,7 @@ def network(
     if head == "deep_mask":
         return DeepMask(trunk, width=width, preprocess=preprocess, settings=settings)
     if head == "fcn":
-        settings = _few_scales(settings)
+        settings = replace(_few_scales(settings), score_threshold=0.0)  # the maps have decided
         return FCN(trunk, categories or {}, width=width, preprocess=preprocess, settings=settings)
     settings = replace(_few_scales(settings), iou_threshold=0.7, max_proposals=300)
     return FCIS(trunk, categories or {}, width=width, preprocess=preprocess, settings=settings)
