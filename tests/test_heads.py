@@ -249,7 +249,7 @@ def test_fcn_cannot_tell_touching_objects_apart(monkeypatch):
     shown[1, 1:5, 1:3] = 0.6  # two objects of one category that touch ...
     shown[1, 1:5, 3:5] = 0.8
     shown[2, 1:5, 5:7] = 0.9  # ... and one of another
-    monkeypatch.setattr(model, "probabilities", lambda image, scales=None: shown)
+    monkeypatch.setattr(model, "_planes", lambda image, scales: iter(shown))
     found = model.predict(np.zeros((6, 8, 3), np.uint8), score_threshold=0.5)
     assert found.labels.tolist() == [7, 3]
     assert found.masks.boxes.tolist() == [[5, 1, 7, 5], [1, 1, 5, 5]]

@@ -28,18 +28,24 @@ def components(image: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
     starts = np.ones((height, width), bool)
     starts[:, 1:] = image[:, 1:] != image[:, :-1]
     runs = starts.ravel().cumsum().reshape(height, width) - 1
-    linked = (image[1:] == image[:-1]) & (image[1:] != 0)
-    pairs = np.stack([runs[:-1][linked], runs[1:][linked]], 1)
-    pairs = np.unique(pairs, axis=0)
-    parents = np.arange(int(starts.sum()))
+    # Two runs meet along a stretch of columns; its first is where one of them starts.
+    meet = (image[1:] == image[:-1]) & (image[1:] != 0) & (starts[1:] | starts[:-1])
+    parents = _joined(int(starts.sum()), runs[:-1][meet], runs[1:][meet])
+    roots = (parents == np.arange(len(parents))) & (image[starts] != 0)
+    numbers = np.where(roots, roots.cumsum(), 0)
+    return np.asarray(numbers[parents][runs], np.int64)
+
+
+def _joined(
+    count: int, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """For each of ``count`` items the lowest that pairs join it to, directly or through others."""
+    parents = np.arange(count)
     while True:
-        above, below = parents[pairs[:, 0]], parents[pairs[:, 1]]
-        if (above == below).all():
-            break
-        np.minimum.at(parents, np.maximum(above, below), np.minimum(above, below))
-        while (shorter := parents[parents] != parents).any():
-            parents[shorter] = parents[parents[shorter]]
-    roots = parents[runs]
-    roots[image == 0] = -1
-    _, numbers = np.unique(np.append(-1, roots), return_inverse=True)
-    return np.asarray(numbers.ravel()[1:].reshape(height, width), np.int64)
+        low = np.minimum(parents[first], parents[second])
+        high = np.maximum(parents[first], parents[second])
+        if (low == high).all():
+            return parents
+        np.minimum.at(parents, high, low)
+        while ((shorter := parents[parents]) != parents).any():
+            parents = shorter

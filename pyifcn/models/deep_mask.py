@@ -40,6 +40,7 @@ class DeepMask(WindowNetwork):
         ValueError: If a size is not positive or the window is no multiple of the cells.
 
     Example:
+        >>> import torch
         >>> from pyifcn.models import ResidualPyramid
         >>> model = DeepMask(ResidualPyramid(), width=32).eval()
         >>> features, objectness = model(torch.rand(1, 3, 60, 81))
@@ -98,7 +99,7 @@ class DeepMask(WindowNetwork):
         outside = (rows < 0) | (rows >= height) | (columns < 0) | (columns >= width)
         return logits.masked_fill(outside, pad_value)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def search(
         self,
         maps: list[Tensor],

@@ -69,6 +69,7 @@ class FCIS(Network):
             category.
 
     Example:
+        >>> import torch
         >>> from pyifcn.models import ResidualPyramid
         >>> model = FCIS(ResidualPyramid(), {1: "disc", 2: "box"}, width=32).eval()
         >>> [tuple(maps.shape) for maps in model(torch.rand(1, 3, 60, 81))]
@@ -165,7 +166,7 @@ class FCIS(Network):
         inside, outside = assembled.unbind(2)
         return Detections(assembled.amax(2).mean((-2, -1)), inside - outside, told.mean((-2, -1)))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def predict(
         self,
         image: Image,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, cast
 
 import numpy as np
@@ -46,6 +46,7 @@ class FCN(Network):
         ValueError: If a size is not positive or there is no category.
 
     Example:
+        >>> import torch
         >>> from pyifcn.models import ResidualPyramid
         >>> model = FCN(ResidualPyramid(), {1: "nucleus"}, width=32).eval()
         >>> (logits,) = model(torch.rand(1, 3, 60, 81))
@@ -79,7 +80,7 @@ class FCN(Network):
         """
         return (self.classes(self.backbone(self.preprocess(planes))),)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def probabilities(self, image: Image, *, scales: Sequence[float] | None = None) -> Tensor:
         """What each pixel shows, averaged over the scales.
 
@@ -90,16 +91,24 @@ class FCN(Network):
         Returns:
             float32 (1 + C, H, W), at each pixel with the sum 1.
         """
-        size = size_of(image)
-        levels = self.levels(image, scales)
-        total = torch.zeros(1 + len(self.categories), *size, device=next(self.parameters()).device)
-        for (logits,), _, (height, width) in levels:
-            fine = F.interpolate(
-                logits.float().softmax(1), scale_factor=self.stride, mode="bilinear"
-            )[..., :height, :width]
-            total += F.interpolate(fine, size, mode="bilinear")[0]
-        return total / len(levels)
+        return torch.stack(list(self._planes(image, scales)))
 
+    def _planes(self, image: Image, scales: Sequence[float] | None) -> Iterator[Tensor]:
+        """``probabilities``, one class after the other."""
+        levels = [
+            (outputs[0].float().softmax(1), size) for outputs, _, size in self.levels(image, scales)
+        ]
+        whole = size_of(image)
+        for c in range(1 + len(self.categories)):
+            planes = []
+            for shown, (height, width) in levels:
+                fine = F.interpolate(
+                    shown[:, c : c + 1], scale_factor=self.stride, mode="bilinear"
+                )[..., :height, :width]
+                planes.append(F.interpolate(fine, whole, mode="bilinear")[0, 0])
+            yield torch.stack(planes).mean(0)
+
+    @torch.no_grad()
     def predict(
         self,
         image: Image,
@@ -111,7 +120,12 @@ class FCN(Network):
 
         A region's score is the mean probability of its category over its pixels.
         """
-        values, classes = self.probabilities(image, scales=scales).max(0)
+        planes = self._planes(image, scales)
+        values = next(planes)
+        classes = torch.zeros_like(values, dtype=torch.int64)
+        for c, plane in enumerate(planes, 1):
+            classes = classes.masked_fill(plane > values, c)
+            values = torch.maximum(values, plane)
         regions = components(classes.cpu().numpy()).ravel()
         counts = np.bincount(regions)[1:]
         sums = np.bincount(regions, values.cpu().numpy().ravel())[1:]

@@ -35,6 +35,7 @@ class InstanceFCN(WindowNetwork):
         ValueError: If a size is not positive or the window is smaller than the grid.
 
     Example:
+        >>> import torch
         >>> from pyifcn.models import ResidualPyramid
         >>> model = InstanceFCN(ResidualPyramid(), width=32).eval()
         >>> score_maps, objectness = model(torch.rand(1, 3, 60, 81))
