@@ -269,6 +269,7 @@ def _config_option(field: dataclasses.Field[Any], text: str) -> click.Option:
     cls=_TrainCommand,
     epilog=_examples(
         "pyifcn train --preset nuclei --images images/ --annotations train.json --output runs/mine",
+        "torchrun --nproc-per-node=8 -m pyifcn train --images images/ ...",
         "pyifcn propose cell.png --weights runs/mine/weights.safetensors",
     ),
 )
@@ -320,7 +321,8 @@ def train(
 ) -> None:
     """Train a network on annotated images.
 
-    A run that was stopped goes on when the same command is given again.
+    A run that was stopped goes on when the same command is given again. Started by torchrun,
+    several processes train together.
     """
     if weights and (backbone or pretrained):
         raise click.UsageError(
@@ -338,8 +340,10 @@ def train(
     data = CocoInstances(annotations, images)
     torch.manual_seed(config.seed)
     model = load(weights) if weights else training.network(preset, backbone, pretrained)
-    training.train(model.to(_device(device)), data, config, output, tensorboard=tensorboard)
-    click.echo(f"trained {config.steps} steps: {output / 'weights.safetensors'}")
+    with training.processes(_device(device)) as own:
+        training.train(model.to(own), data, config, output, tensorboard=tensorboard)
+        if training.is_first():
+            click.echo(f"trained {config.steps} steps: {output / 'weights.safetensors'}")
 
 
 @program.command(

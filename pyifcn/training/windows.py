@@ -28,14 +28,15 @@ class Windows:
         truth: float32 (P, window, window), the part of each feature's cell that the window's
             instance covers.
         areas: float32 (P,), the whole instance's area in feature cells.
-        negative: bool (h, w), the centres of negative windows.
+        chance: float32 (h, w), 0 except at the centres of negative windows: those with the
+            highest are drawn.
     """
 
     centres: npt.NDArray[np.int64]
     positive: npt.NDArray[np.bool_]
     truth: Floats
     areas: Floats
-    negative: npt.NDArray[np.bool_]
+    chance: Floats
 
 
 def instances(layers: Ints) -> tuple[Ints, Ints, Floats, Floats]:
@@ -141,7 +142,7 @@ def sample_windows(
         positive=np.arange(len(drawn)) < positives,
         truth=_coverage(layers, depth[owners], labels[owners], y, x, stride, window),
         areas=areas[owners] / np.float32(stride**2),
-        negative=state == NEGATIVE,
+        chance=(state == NEGATIVE) * (1 - rng.random(state.shape, np.float32)),
     )
 
 
