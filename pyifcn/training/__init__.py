@@ -1,7 +1,8 @@
 """Training of InstanceFCN (needs PyTorch: ``pyifcn[models]``)."""
 
 from pyifcn.training.config import Config, preset
-from pyifcn.training.distributed import is_first, processes
+from pyifcn.training.distributed import is_first
+from pyifcn.training.launch import processes
 from pyifcn.training.networks import network
 from pyifcn.training.trainer import train
 

@@ -120,16 +120,17 @@ class _Normalize(torch.autograd.Function):
 
 
 def _joint_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The count of values a channel, and float32 mean and biased variance, over all processes."""
+    """The values a channel, their mean and biased variance over all processes, at least float32."""
     channels = x.shape[1]
-    scratch = torch.zeros(2, channels, device=x.device)
+    scratch = x.new_zeros(2, channels, dtype=torch.promote_types(x.dtype, torch.float32))
     mean, variance = torch.batch_norm_update_stats(x, scratch[0], scratch[1], 0.0)
-    count = torch.full((1,), x.numel() // channels, dtype=torch.float64, device=x.device)
     mean, variance = mean.double(), variance.double()
+    count = mean.new_full((1,), x.numel() // channels)
     sums = total(torch.cat([count, count * mean, count * (variance + mean**2)]))
-    count, mean, square = sums[0], sums[1 : channels + 1], sums[channels + 1 :]
+    count, mean, square = sums[:1], sums[1:-channels], sums[-channels:]
     mean, square = mean / count, square / count
-    return count.float(), mean.float(), (square - mean**2).clamp_min(0).float()
+    variance = (square - mean**2).clamp_min(0)
+    return count.to(scratch), mean.to(scratch), variance.to(scratch)
 
 
 def _layout(x: Tensor) -> torch.memory_format:

@@ -19,6 +19,7 @@ from pyifcn.training import distributed
 from pyifcn.training.batch_norm import joint_batch_norm
 from pyifcn.training.checkpoint import Log, read_checkpoint, what_counts, write_checkpoint
 from pyifcn.training.config import Config
+from pyifcn.training.launch import check_joined
 from pyifcn.training.loss import window_loss
 from pyifcn.training.views import Views
 from pyifcn.training.windows import Windows
@@ -71,6 +72,7 @@ def train(
     """
     if not len(data):
         raise ValueError("data must not be empty")
+    check_joined()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     views = Views(model, data, config)
