@@ -18,11 +18,13 @@ from typing import Any
 import pytest
 import torch
 
+import pyifcn
 from pyifcn.data import SyntheticNuclei
 from pyifcn.training import distributed, network, preset, processes, trainer
 from pyifcn.training.batch_norm import joint_batch_norm
 from pyifcn.training.views import Views
 
+PACKAGE = str(Path(pyifcn.__file__).parents[1])
 STEPS = 12
 PRECISIONS = ["float32", "bfloat16"]
 
@@ -138,7 +140,7 @@ def steps_a_second(count: int, precision: str) -> float:
     launch = ["torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     done = subprocess.run(
         [sys.executable, "-m", *launch, __file__, precision],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": PACKAGE},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
