@@ -128,6 +128,7 @@ def everything(folder: str) -> None:
         rank = torch.distributed.get_rank()
         assert list(distributed.places(5)) == list(range(rank, 5, 2))
         normalisation(rank)
+        unused_parameters(rank)
         refusals(Path(folder), rank)
         for name, config in RUNS.items():
             model = start(name)
@@ -175,6 +176,17 @@ def normalisation(rank: int) -> None:
         for own_grad, grad in zip(own_grads[1:], grads[1:], strict=True):
             torch.testing.assert_close(distributed.total(own_grad), grad)
         torch.testing.assert_close(dict(layer.state_dict()), after)
+
+
+def unused_parameters(rank: int) -> None:
+    """Gradients are averages; parameters that play no part get none, as in one process."""
+    model = nn.ModuleList([nn.Linear(2, 1), nn.Linear(2, 1)])
+    function = distributed.parallel(model, model[0].forward)
+    for step in range(3):
+        model.zero_grad()
+        function(torch.tensor([[1.0 + step, 2.0 * rank]])).sum().backward()
+        assert model[0].weight.grad.tolist() == [[1 + step, 1]]
+        assert model[1].weight.grad is None
 
 
 class Other(nn.BatchNorm2d):
@@ -364,6 +376,17 @@ def test_variables_that_contradict_each_other(monkeypatch, changes, said):
         if value is not None:
             monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=said), processes("cpu"):
+        pass
+
+
+def test_more_processes_than_gpus(monkeypatch):
+    for name, value in COMPLETE.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with (
+        pytest.raises(ValueError, match="process 1 of this machine, which has 0 GPUs"),
+        processes("cuda"),
+    ):
         pass
 
 

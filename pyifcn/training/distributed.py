@@ -91,6 +91,7 @@ def parallel(model: nn.Module, function: Callable[..., Any]) -> Callable[..., An
         _Call(model, function),
         device_ids=[own] if own.type == "cuda" else None,
         gradient_as_bucket_view=True,
+        static_graph=True,  # parameters that the function does not use are left alone
     )
 
 
