@@ -279,6 +279,7 @@ def _config_option(field: dataclasses.Field[Any], text: str) -> click.Option:
     cls=_TrainCommand,
     epilog=_examples(
         "pyifcn train --preset nuclei --images images/ --annotations train.json --output runs/mine",
+        "torchrun --nproc-per-node=8 -m pyifcn train --images images/ ...",
         "pyifcn propose cell.png --weights runs/mine/weights.safetensors",
     ),
 )
@@ -337,7 +338,8 @@ def train(
 ) -> None:
     """Train a network on annotated images.
 
-    A run that was stopped goes on when the same command is given again.
+    A run that was stopped goes on when the same command is given again. Started by torchrun,
+    several processes train together.
     """
     if weights and (backbone or pretrained or head):
         raise click.UsageError(
@@ -359,8 +361,10 @@ def train(
     model = given_network or training.network(
         preset, backbone, pretrained, head=kind, categories=data.categories
     )
-    training.train(model.to(_device(device)), data, config, output, tensorboard=tensorboard)
-    click.echo(f"trained {config.steps} steps: {output / 'weights.safetensors'}")
+    with training.processes(_device(device)) as own:
+        training.train(model.to(own), data, config, output, tensorboard=tensorboard)
+        if training.is_first():
+            click.echo(f"trained {config.steps} steps: {output / 'weights.safetensors'}")
 
 
 @program.command(

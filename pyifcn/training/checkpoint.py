@@ -14,7 +14,7 @@ import torch
 from pyifcn.data.files import written_whole
 from pyifcn.training.config import Config
 
-__all__ = ["Log", "read_checkpoint", "write_checkpoint"]
+__all__ = ["Log", "read_checkpoint", "what_counts", "write_checkpoint"]
 
 _FREE = {"cache", "workers", "save_every"}  # what may differ from one start of a run to the next
 
@@ -37,13 +37,18 @@ def read_checkpoint(path: Path, config: Config, device: torch.device) -> dict[st
         before = state["config"]
     except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError):
         raise ValueError(f"{path} is not a checkpoint") from None
-    for name, value in _plain(config).items():
-        if name not in _FREE and before.get(name) != value:
+    for name, value in what_counts(config).items():
+        if before.get(name) != value:
             raise ValueError(
                 f"{path} is of a run with {name} = {before.get(name)}, not {value}; "
                 "give the same options or another folder"
             )
     return dict(state)
+
+
+def what_counts(config: Config) -> dict[str, Any]:
+    """The fields of a configuration that a run's result depends on."""
+    return {name: value for name, value in _plain(config).items() if name not in _FREE}
 
 
 def _plain(config: Config) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from pyifcn.models import FCIS, FCN, Network, WindowNetwork
@@ -43,16 +42,15 @@ class Objective(Protocol):
             rng: Source of everything random.
         """
 
-    def loss(
-        self, outputs: tuple[Tensor, ...], targets: Sequence[Any], generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """The loss of a batch, under "loss", and its parts.
+    def loss(self, outputs: tuple[Tensor, ...], targets: Sequence[Any]) -> dict[str, Tensor]:
+        """The loss of a batch, under "loss", and its parts, means as ``mean_over_batch`` has them.
+
+        Nothing random happens here: what is to be drawn stands in the targets.
 
         Args:
             outputs: What ``Network.score`` gave.
             targets: What ``targets`` gave for each view; the views stand at the top left of the
                 batch's planes.
-            generator: Source of everything random, on the CPU.
         """
 
 
@@ -85,13 +83,9 @@ class _Windows:
     ) -> Windows:
         return sample_windows(layers, self.model.stride, self.model.window, self.config, rng)
 
-    def loss(
-        self, outputs: tuple[Tensor, ...], targets: Sequence[Windows], generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def loss(self, outputs: tuple[Tensor, ...], targets: Sequence[Windows]) -> dict[str, Tensor]:
         maps, scores = outputs
-        return window_loss(
-            maps, scores, targets, self.config, generator, masks_at=self.model.masks_at
-        )
+        return window_loss(maps, scores, targets, self.config, masks_at=self.model.masks_at)
 
 
 class _Regions:
@@ -111,9 +105,7 @@ class _Regions:
     ) -> Regions:
         return regions(layers, class_of(labels, self.classes), 1 + len(self.classes), self.stride)
 
-    def loss(
-        self, outputs: tuple[Tensor, ...], targets: Sequence[Regions], generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def loss(self, outputs: tuple[Tensor, ...], targets: Sequence[Regions]) -> dict[str, Tensor]:
         return region_loss(outputs[0], targets)
 
 
@@ -136,10 +128,8 @@ class _RoIs:
         classes = class_of(labels, self.classes)
         return objects(self.model, layers, classes, self.config, rng)
 
-    def loss(
-        self, outputs: tuple[Tensor, ...], targets: Sequence[Objects], generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        return roi_loss(self.model, outputs, targets, self.config, generator)
+    def loss(self, outputs: tuple[Tensor, ...], targets: Sequence[Objects]) -> dict[str, Tensor]:
+        return roi_loss(self.model, outputs, targets, self.config)
 
 
 _OBJECTIVES: dict[type, Any] = {WindowNetwork: _Windows, FCN: _Regions, FCIS: _RoIs}

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pyifcn.training.distributed import mean_over_batch
+
 __all__ = ["Regions", "region_loss", "regions"]
 
 
@@ -65,5 +67,4 @@ def region_loss(logits: Tensor, views: Sequence[Regions]) -> dict[str, Tensor]:
         with torch.no_grad():
             right = right + shares.gather(0, shown.argmax(0, keepdim=True)).sum()
             pixels = pixels + shares.sum()
-    count = pixels.clamp_min(1e-6)
-    return {"loss": total / count, "accuracy": right / count}
+    return {"loss": mean_over_batch(total, pixels), "accuracy": mean_over_batch(right, pixels)}

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from pyifcn.models import FCIS
 from pyifcn.models.boxes import best_match, encode
 from pyifcn.training.config import Config
+from pyifcn.training.distributed import mean_over_batch
 from pyifcn.training.windows import instances
 
 __all__ = ["Objects", "objects", "roi_loss"]
@@ -36,6 +37,7 @@ class Objects:
         anchors: int64 (S, 3), rows of (anchor, y, x).
         positive: bool (S,).
         differences: float32 (S, 4), how an anchor's object differs from it, 0 of negatives.
+        chance: float32 (R,), for each RoI that there may be: those with the highest are drawn.
     """
 
     layers: Tensor
@@ -46,6 +48,7 @@ class Objects:
     anchors: Tensor
     positive: Tensor
     differences: Tensor
+    chance: Tensor
 
 
 def objects(
@@ -91,6 +94,7 @@ def objects(
         anchors=torch.from_numpy(np.stack(places, 1)),
         positive=torch.arange(len(chosen)) < len(drawn),
         differences=differences,
+        chance=torch.from_numpy(rng.random(len(truth) + model.settings.max_proposals, np.float32)),
     )
 
 
@@ -106,7 +110,6 @@ def roi_loss(
     outputs: tuple[Tensor, ...],
     views: Sequence[Objects],
     config: Config,
-    generator: torch.Generator,
 ) -> dict[str, Tensor]:
     """FCIS's loss: of the RoIs' proposals, and of their classes, masks and boxes.
 
@@ -118,7 +121,6 @@ def roi_loss(
         outputs: What it scored.
         views: The objects of each view.
         config: ``mask_weight`` is the weight of the masks, 10 in FCIS.
-        generator: Draws RoIs.
 
     Returns:
         "loss", and its parts: "objectness" and "anchor" of the anchors' logits and boxes, "class",
@@ -127,7 +129,7 @@ def roi_loss(
     pairs, refinements, said = outputs
     objectness, anchor = _anchor_loss(said.float(), views)
     drawn = [
-        _draw_rois(model, of_view, view, config, generator)
+        _draw_rois(model, of_view, view, config)
         for of_view, view in zip(said.detach().float(), views, strict=True)
     ]
     rois, owners = zip(*drawn, strict=True)
@@ -137,7 +139,8 @@ def roi_loss(
     device = said.device
     classes = torch.cat([_classes(view, of) for view, of in zip(views, owners, strict=True)])
     classes = classes.to(device)
-    class_term = F.cross_entropy(found.classes, classes, reduction="sum") / max(len(classes), 1)
+    class_term = F.cross_entropy(found.classes, classes, reduction="sum")
+    class_term = mean_over_batch(class_term, len(classes))
     shown = classes > 0
     truth, boxes = zip(
         *(
@@ -149,11 +152,12 @@ def roi_loss(
     masks = found.masks[shown, classes[shown]]
     mask_term = F.binary_cross_entropy_with_logits(
         masks, torch.cat(truth).to(device), reduction="sum"
-    ) / max(masks.numel(), 1)
+    )
+    mask_term = mean_over_batch(mask_term, masks.numel())
     foreground = torch.cat(rows)[shown, 1:]
     wanted = encode(torch.cat(boxes).to(device), foreground)
     box_term = F.smooth_l1_loss(found.refinements[shown], wanted, reduction="sum")
-    box_term = box_term / max(len(classes), 1)
+    box_term = mean_over_batch(box_term, len(classes))
     return {
         "loss": objectness + anchor + class_term + config.mask_weight * mask_term + box_term,
         "objectness": objectness.detach(),
@@ -178,12 +182,10 @@ def _anchor_loss(said: Tensor, views: Sequence[Objects]) -> tuple[Tensor, Tensor
     )
     logistic = F.binary_cross_entropy_with_logits(rows[:, 0], positive.float(), reduction="sum")
     box = F.smooth_l1_loss(rows[positive, 1:], wanted[positive], beta=1 / 9, reduction="sum")
-    return logistic / max(len(rows), 1), box / max(len(rows), 1)
+    return mean_over_batch(logistic, len(rows)), mean_over_batch(box, len(rows))
 
 
-def _draw_rois(
-    model: FCIS, said: Tensor, view: Objects, config: Config, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def _draw_rois(model: FCIS, said: Tensor, view: Objects, config: Config) -> tuple[Tensor, Tensor]:
     """RoIs float32 (R, 4) of a view, and their objects int64 (R,), -1 for none, on the CPU."""
     size = view.layers.shape[-2], view.layers.shape[-1]
     height, width = (-(-side // model.stride) for side in size)
@@ -191,8 +193,7 @@ def _draw_rois(
     boxes = torch.cat([view.boxes.to(said.device), proposed])
     overlap, owner, _ = best_match(boxes, view.boxes.to(said.device))
     foreground = (overlap >= _FOREGROUND).cpu()
-    chance = torch.rand(len(boxes), generator=generator)
-    order = chance.argsort()
+    order = view.chance[: len(boxes)].argsort(descending=True)
     some = order[foreground[order]][: int(_ROIS * config.positives)]
     others = order[~foreground[order]][: _ROIS - len(some)]
     owners = torch.cat([owner.cpu()[some], torch.full_like(others, -1)])

@@ -6,6 +6,7 @@ import copy
 import math
 import os
 from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,8 +16,11 @@ from tqdm import tqdm
 
 from pyifcn.data import Sample
 from pyifcn.models import Network, save
-from pyifcn.training.checkpoint import Log, read_checkpoint, write_checkpoint
+from pyifcn.training import distributed
+from pyifcn.training.batch_norm import joint_batch_norm
+from pyifcn.training.checkpoint import Log, read_checkpoint, what_counts, write_checkpoint
 from pyifcn.training.config import Config
+from pyifcn.training.launch import check_joined
 from pyifcn.training.objective import Objective, objective
 from pyifcn.training.views import Views
 
@@ -41,6 +45,9 @@ def train(
     and started again gives the same numbers, bit for bit on one machine's CPU with the same number
     of threads.
 
+    Within ``processes`` all of them call this with the same arguments, and train as one would: they
+    share each batch, and the first writes the folder, which all must see.
+
     Args:
         model: The network, on the device to train on; its weights are where the run starts.
         data: Images with their instances, such as ``CocoInstances``.
@@ -54,7 +61,8 @@ def train(
 
     Raises:
         OSError: If a file cannot be read or written.
-        ValueError: If there is no data, or the folder has a run with another configuration.
+        ValueError: If there is no data, the folder has a run with another configuration, or
+            processes were given different arguments or more of them than a batch has views.
         TypeError: If the network is of a kind that cannot be trained.
         FloatingPointError: If the loss is not finite.
 
@@ -67,29 +75,40 @@ def train(
     """
     if not len(data):
         raise ValueError("data must not be empty")
+    check_joined()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     goal = objective(model, config)
-    run = _Run(model, goal, config, folder)
     views = Views(model, goal, data, config)
-    log = Log(folder, run.step, goal.parts, tensorboard)
-    try:
-        with tqdm(
+    run = _Run(model, goal, config, folder)
+    distributed.agree(
+        {
+            **what_counts(config),
+            "the network": model.kind,
+            "the number of images": len(data),
+            "the checkpoint's step": run.step,
+        }
+    )
+    first = distributed.is_first()
+    with (
+        joint_batch_norm(model),
+        closing(Log(folder, run.step, goal.parts, tensorboard)) if first else nullcontext() as log,
+        tqdm(
             total=config.steps,
             initial=run.step,
             desc="training",
             unit="step",
-            disable=None if progress else True,
-        ) as bar:
-            for planes, targets in views.batches(run.step, config.steps):
-                values = run.advance(planes, targets)
+            disable=None if progress and first else True,
+        ) as bar,
+    ):
+        for planes, targets in views.batches(run.step, config.steps):
+            values = run.advance(planes, targets)
+            bar.set_postfix(loss=f"{values['loss']:.3f}", refresh=False)
+            bar.update()
+            if log is not None:
                 log.write(run.step - 1, values)
-                bar.set_postfix(loss=f"{values['loss']:.3f}", refresh=False)
-                bar.update()
                 if run.step % config.save_every == 0 or run.step == config.steps:
                     run.save()
-    finally:
-        log.close()
     model.load_state_dict(run.average.state_dict())
     return model.eval()
 
@@ -105,6 +124,7 @@ class _Run:
         self.folder = folder
         self.step = 0
         self.device = next(model.parameters()).device
+        self.score = distributed.parallel(model, model.score)
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
         self.optimizer = _optimizer(model, config)
         scaled = config.precision == "float16"
@@ -132,11 +152,11 @@ class _Run:
         planes = planes.to(self.device, memory_format=torch.channels_last)
         dtype = getattr(torch, config.precision)
         with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
-            outputs = self.model.score(planes)
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
-        parts = self.objective.loss(outputs, targets, generator)
-        if not math.isfinite(parts["loss"].item()):
-            raise FloatingPointError(f"the loss is {parts['loss'].item()} at step {self.step}")
+            outputs = self.score(planes)
+        parts = self.objective.loss(outputs, targets)
+        values = distributed.averages(parts)
+        if not math.isfinite(values["loss"]):
+            raise FloatingPointError(f"the loss is {values['loss']} at step {self.step}")
 
         self.optimizer.zero_grad()
         self.scaler.scale(parts["loss"]).backward()  # type: ignore[no-untyped-call]
@@ -147,7 +167,6 @@ class _Run:
         self.scaler.update()
         self._update_average()
         self.step += 1
-        values = {name: part.item() for name, part in parts.items()}
         return {**values, "learning_rate": rate, "gradient": gradient.item()}
 
     @torch.no_grad()

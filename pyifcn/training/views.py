@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from pyifcn.data import Sample
 from pyifcn.models import Network
+from pyifcn.training import distributed
 from pyifcn.training.config import Config
 from pyifcn.training.objective import Objective
 from pyifcn.training.view import Scene, make_scene, make_view
@@ -33,6 +34,9 @@ class Views:
         objective: Makes targets of what a view shows.
         data: The images.
         config: How to look at them.
+
+    Raises:
+        ValueError: If a batch has fewer views than there are processes.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class Views:
         self.preprocess = model.preprocess
         self.objective = objective
         self.extent = model.stride * model.window
+        self.places = distributed.places(config.batch)
         self._scenes: dict[int, Scene] = {}
         self._chances = self._balance() if config.balanced else None
 
@@ -55,15 +60,17 @@ class Views:
         return planes, self.objective.targets(layers, scene.labels, rng)
 
     def batches(self, first: int, last: int) -> Iterator[tuple[Tensor, list[Any]]]:
-        """Yields the batches of steps ``first`` up to ``last``: planes (B, C, H, W), targets."""
-        places = range(self.config.batch)
+        """Yields the batches of steps ``first`` up to ``last``: planes (B, C, H, W), targets.
+
+        Of several processes each yields the views of its own places.
+        """
         pending: list[list[Future[tuple[Tensor, Any]]]] = []
         pool = ThreadPoolExecutor(self.config.workers)
         try:
             for step in range(first, last):
                 while len(pending) < min(_AHEAD, last - step):
                     ahead = step + len(pending)
-                    pending.append([pool.submit(self.view, ahead, place) for place in places])
+                    pending.append([pool.submit(self.view, ahead, place) for place in self.places])
                 views = [future.result() for future in pending.pop(0)]
                 yield _stack([planes for planes, _ in views]), [targets for _, targets in views]
         finally:
@@ -82,7 +89,8 @@ class Views:
         """How often to draw each image: by the root of its instances and of its kind's rarity."""
         kinds: list[tuple[Any, ...]] = []
         counts: list[int] = []
-        for index in tqdm(range(len(self.data)), "looking at images", leave=False, disable=None):
+        hidden = None if distributed.is_first() else True
+        for index in tqdm(range(len(self.data)), "looking at images", leave=False, disable=hidden):
             sample = self.data[index]
             if self.config.cache:
                 self._prepare(index, sample)
@@ -97,8 +105,8 @@ class Views:
 
 def _stack(planes: list[Tensor]) -> Tensor:
     """A batch of planes (C, h, w), padded with zeros on the right and below."""
-    height = max(p.shape[-2] for p in planes)
-    width = max(p.shape[-1] for p in planes)
+    sides = [max(p.shape[axis] for p in planes) for axis in (-2, -1)]
+    height, width = distributed.largest(sides)
     return torch.stack(
         [F.pad(p, (0, width - p.shape[-1], 0, height - p.shape[-2])) for p in planes]
     )
