@@ -2,8 +2,10 @@
 
 import csv
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +31,7 @@ from pyifcn.models import (
 )
 from pyifcn.models.boxes import anchors, best_match, decode, encode, iou
 from pyifcn.models.components import components
-from pyifcn.training import Config, network, preset, train
+from pyifcn.training import Config, network, preset, processes, train
 from pyifcn.training.objective import class_of, objective
 from pyifcn.training.regions import Regions, region_loss, regions
 from pyifcn.training.rois import _truth, objects
@@ -452,6 +454,14 @@ def test_every_head_learns(head, tmp_path):
     assert type(load(tmp_path / "weights.safetensors")) is type(model)
 
 
+def small(head):
+    torch.manual_seed(0)
+    trunk = ResidualPyramid(widths=(8, 8), blocks=(1, 1), channels=8)
+    if head in ("fcn", "fcis"):
+        return (FCN if head == "fcn" else FCIS)(trunk, SyntheticShapes.categories, width=8)
+    return HEADS[head](trunk)
+
+
 class Stopping(Sequence[Sample]):
     """Shapes that end in an error after some were drawn."""
 
@@ -473,12 +483,7 @@ def test_a_stopped_run_of_any_head_goes_on_as_if_it_had_not_been(head, tmp_path)
     config = replace(SMALL, steps=8, cache=False, workers=1)
 
     def new():
-        torch.manual_seed(0)
-        categories = SyntheticShapes.categories
-        trunk = ResidualPyramid(widths=(8, 8), blocks=(1, 1), channels=8)
-        if head in ("fcn", "fcis"):
-            return (FCN if head == "fcn" else FCIS)(trunk, categories, width=8)
-        return HEADS[head](trunk)
+        return small(head)
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -493,6 +498,35 @@ def test_a_stopped_run_of_any_head_goes_on_as_if_it_had_not_been(head, tmp_path)
     assert logs[0] == logs[1]
     for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+SHARED = replace(SMALL, optimizer="sgd", learning_rate=0.01, warmup=0)
+
+
+def by_two_processes(folder):
+    with processes("cpu"):
+        for head in sorted(HEADS):
+            data = SyntheticShapes(4, size=(64, 64), shapes=(3, 5))
+            train(small(head), data, SHARED, Path(folder, head), progress=False)
+
+
+def test_two_processes_train_every_head_as_one_would(tmp_path):
+    from test_distributed import finished, torchrun
+
+    with torchrun(tmp_path, "-m", "test_heads", tmp_path) as process:
+        finished(process, tmp_path)
+    data = SyntheticShapes(4, size=(64, 64), shapes=(3, 5))
+    for head in sorted(HEADS):
+        whole = train(small(head), data, SHARED, tmp_path / "one" / head, progress=False)
+        shared = load(tmp_path / head / "weights.safetensors").state_dict()
+        for name, value in whole.state_dict().items():
+            torch.testing.assert_close(shared[name], value, rtol=1e-3, atol=1e-4)
+        rows, ours = (
+            list(csv.reader((folder / head / "log.csv").read_text().splitlines()))
+            for folder in (tmp_path / "one", tmp_path)
+        )
+        assert ours[0] == rows[0]
+        np.testing.assert_allclose(np.float64(ours[1:]), np.float64(rows[1:]), rtol=1e-2)
 
 
 def test_a_folder_of_another_network_is_refused(tmp_path):
@@ -515,3 +549,7 @@ def test_images_without_instances_and_crowds_train(head, tmp_path):
     for number, data in enumerate(([none], [crowd])):
         config = replace(SMALL, steps=1, cache=False)
         train(model, data, config, tmp_path / str(number), progress=False)
+
+
+if __name__ == "__main__":
+    by_two_processes(sys.argv[1])

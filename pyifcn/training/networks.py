@@ -84,7 +84,9 @@ def network(
     if head == "fcn":
         settings = replace(_few_scales(settings), score_threshold=0.0)  # the maps have decided
         return FCN(trunk, categories or {}, width=width, preprocess=preprocess, settings=settings)
-    settings = replace(_few_scales(settings), iou_threshold=0.7, max_proposals=300)
+    settings = replace(
+        _few_scales(settings), iou_threshold=0.7, max_proposals=300, score_threshold=0.5
+    )
     return FCIS(trunk, categories or {}, width=width, preprocess=preprocess, settings=settings)
 
 
