@@ -353,13 +353,13 @@ def train(
     from pyifcn.models import load
 
     given = {name: value for name, value in changes.items() if value is not None}
-    given_network = load(weights) if weights else None
-    kind = given_network.kind if given_network else head or "instance_fcn"
-    config = training.preset(preset, kind, **given)
+    loaded = load(weights) if weights else None
+    head = loaded.kind if loaded else head or "instance_fcn"
+    config = training.preset(preset, head, **given)
     data = CocoInstances(annotations, images)
     torch.manual_seed(config.seed)
-    model = given_network or training.network(
-        preset, backbone, pretrained, head=kind, categories=data.categories
+    model = loaded or training.network(
+        preset, backbone, pretrained, head=head, categories=data.categories
     )
     with training.processes(_device(device)) as own:
         training.train(model.to(own), data, config, output, tensorboard=tensorboard)

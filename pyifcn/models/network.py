@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, cast
@@ -102,7 +102,7 @@ class Level(NamedTuple):
     size: tuple[int, int]
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """A backbone with a head that finds instances.
 
     Heads differ in ``score``, what they compute everywhere in an image, and ``predict``, what they
