@@ -128,15 +128,17 @@ def test_parts_of_a_step(record_property, monkeypatch, precision):
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_two_processes(record_property, precision):
     """Rounds alternate, so that what else the machine does falls on both."""
-    rates: dict[int, list[float]] = {1: [], 2: []}
-    for _, count in itertools.product(range(3), rates):
-        rates[count].append(steps_a_second(count, precision))
-    one, two = (median(found) for found in rates.values())
-    line = f"training in {precision}, one thread a process: one process {one:.2f} steps/s; "
-    record_property("line", line + f"two processes {two:.2f} steps/s = {two / one:.2f}x")
+    rounds: dict[int, list[list[float]]] = {1: [], 2: []}
+    for _, count in itertools.product(range(3), rounds):
+        rounds[count].append(seconds_a_step(count, precision))
+    (one, one_cpu), (two, two_cpu) = (map(median, zip(*r, strict=True)) for r in rounds.values())
+    line = f"training in {precision}, one thread a process: one process {one * 1e3:.0f} ms a step "
+    line += f"({one_cpu * 1e3:.0f} ms of CPU); two {two * 1e3:.0f} ms ({two_cpu * 1e3:.0f} ms of "
+    record_property("line", line + f"CPU each) = {one / two:.2f}x; by CPU {one_cpu / two_cpu:.2f}x")
 
 
-def steps_a_second(count: int, precision: str) -> float:
+def seconds_a_step(count: int, precision: str) -> list[float]:
+    """Median wall time, and mean CPU time of a process and all its threads."""
     launch = ["torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     done = subprocess.run(
         [sys.executable, "-m", *launch, __file__, precision],
@@ -145,7 +147,7 @@ def steps_a_second(count: int, precision: str) -> float:
         text=True,
         check=True,
     )
-    return float(done.stdout.splitlines()[-1])
+    return [float(value) for value in done.stdout.split()]
 
 
 def measure(precision: str) -> None:
@@ -153,18 +155,19 @@ def measure(precision: str) -> None:
     torch.set_num_threads(1)
     with processes("cpu"):
         run, views = new_run(precision)
-        taken = []
         with joint_batch_norm(run.model):
-            since = time.perf_counter()
-            for batch in views.batches(0, STEPS + 8):
-                run.advance(*batch)
-                now = time.perf_counter()
-                taken.append(now - since)
-                since = now
+            batches = views.batches(0, 10_000)
+            for _ in range(4):
+                run.advance(*next(batches))
+            taken, cpu = [], time.process_time()
+            for _ in range(STEPS):
+                since = time.perf_counter()
+                run.advance(*next(batches))
+                taken.append(time.perf_counter() - since)
+            cpu = time.process_time() - cpu
+            batches.close()
         if distributed.is_first():
-            print(
-                1 / median(taken[4:-4])
-            )  # neither the first views nor, with none to make, the last
+            print(median(taken), cpu / STEPS)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ class _Normalize(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         count, mean, variance = _joint_statistics(x)
-        y = torch.batch_norm(x, weight, bias, mean, variance, False, 0.0, eps, False)
+        y = _normalized(x, weight, bias, mean, variance, eps)
         ctx.save_for_backward(x, weight, mean, variance, count)
         ctx.eps = eps
         ctx.mark_non_differentiable(count, mean, variance)
@@ -109,14 +109,21 @@ class _Normalize(torch.autograd.Function):
             *(x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]),
         )
         joint = total(torch.stack([d_weight, d_bias])) / count
-        inverse = (variance + ctx.eps).rsqrt()
-        scale = inverse if weight is None else inverse * weight
-        slope = scale * inverse * joint[0]
-        shift = slope * mean - scale * joint[1]
-        shape = [1, -1, *[1] * (x.ndim - 2)]
-        dx += torch.addcmul(shift.view(shape), x, -slope.view(shape))
+        scale = (variance + ctx.eps).rsqrt() * (1 if weight is None else weight)
+        dx += _normalized(x, -scale * joint[0], -scale * joint[1], mean, variance, ctx.eps)
         affine = weight is not None
         return dx, d_weight if affine else None, d_bias if affine else None, None
+
+
+def _normalized(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor,
+    variance: Tensor,
+    eps: float,
+) -> Tensor:
+    return torch.batch_norm(x, weight, bias, mean, variance, False, 0.0, eps, False)
 
 
 def _joint_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
