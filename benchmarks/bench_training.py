@@ -22,6 +22,7 @@ import pyifcn
 from pyifcn.data import SyntheticNuclei
 from pyifcn.training import distributed, network, preset, processes, trainer
 from pyifcn.training.batch_norm import joint_batch_norm
+from pyifcn.training.objective import objective
 from pyifcn.training.views import Views
 
 PACKAGE = str(Path(pyifcn.__file__).parents[1])
@@ -95,16 +96,17 @@ def new_run(precision: str, views: type[Views] = Views) -> tuple[Any, Views]:
     model = network("nuclei")
     data = SyntheticNuclei(16, size=(256, 256), seed=1)
     with tempfile.TemporaryDirectory() as folder:
-        run = trainer._Run(model, config, Path(folder))
-    return run, views(model, data, config)
+        goal = objective(model, config)
+        run = trainer._Run(model, goal, config, Path(folder))
+    return run, views(model, goal, data, config)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_parts_of_a_step(record_property, monkeypatch, precision):
     run, views = new_run(precision, TimedViews)
     watch = Watch()
-    loss = watch.entering("assembling and loss", trainer.window_loss)
-    monkeypatch.setattr(trainer, "window_loss", loss)
+    loss = watch.entering("assembling and loss", run.objective.loss)
+    monkeypatch.setattr(run.objective, "loss", loss)
     watch.follow(run)
     times.clear()
     batches = views.batches(0, STEPS + 1)
