@@ -14,6 +14,7 @@ from pyifcn.comparison.entries import Entry
 from pyifcn.data import Sample, written_whole
 from pyifcn.masks import Masks
 from pyifcn.models import FCN, InstanceFCN, Network, WindowNetwork
+from pyifcn.models.components import components
 from pyifcn.plot import Pixels, heat, overlay, panels, score_map_figure
 
 __all__ = ["draw"]
@@ -63,7 +64,8 @@ def draw(models: Mapping[Entry, Network], data: Sequence[Sample], folder: Path, 
         )
     _write(folder / "masks.png", _masks(models, samples))
     page.append(
-        "Masks of all networks on the same images:\n\n"
+        "The best masks of each network, as many as there are instances, and all of FCN's "
+        "regions:\n\n"
         "![The truth, and what each network finds](pictures/masks.png)\n"
     )
     return "\n".join(page)
@@ -93,13 +95,13 @@ def _crowded(data: Sequence[Sample]) -> list[Sample]:
 
 def _semantic(model: FCN, sample: Sample) -> Pixels:
     probability = 1 - model.probabilities(sample.image)[0].cpu().numpy()
-    found = model.predict(sample.image)
+    regions, _ = Masks.from_labels(components((probability > 0.5).astype(np.int64)))
     return panels(
         [
             [
                 ("image", sample.image),
                 ("FCN's map: any object", heat(probability)),
-                ("its regions", overlay(sample.image, found.masks)),
+                ("its connected regions", overlay(sample.image, regions)),
                 ("the truth", overlay(sample.image, sample.masks)),
             ]
         ]
@@ -177,9 +179,18 @@ def _masks(models: Mapping[Entry, Network], samples: Sequence[Sample]) -> Pixels
         row = [("the truth", overlay(sample.image, sample.masks))]
         for entry, model in models.items():
             title = f"{entry.title}, {views[entry.view]}" if several else entry.title
-            row.append((title, overlay(sample.image, model.predict(sample.image).masks)))
+            row.append((title, overlay(sample.image, _best(model, sample))))
         rows.append(row)
-    return panels(rows, columns=5)
+    return panels(rows, columns=7, side=300)
+
+
+def _best(model: Network, sample: Sample) -> Masks:
+    """As many masks as there are instances, so that no threshold decides; of FCN all regions."""
+    if isinstance(model, FCN):
+        return model.predict(sample.image).masks
+    most = model.settings.max_proposals
+    masks, _ = model.segment(sample.image, max_proposals=most, score_threshold=0)
+    return masks[: len(sample.masks)]
 
 
 def _write(path: Path, picture: npt.NDArray[np.uint8]) -> None:
