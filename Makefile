@@ -28,7 +28,8 @@ test-gpu: $(VENV)/bench.installed
 
 # Beside the libraries that pyifcn.compat stands in for, with the torch that torchvision wants: gigabytes where the
 # index has it for CUDA. MMCV=1 builds mmcv too, which can take an hour. detectron2 and AdelaiDet are on no index;
-# they are compared where they are installed into COMPAT_VENV by hand.
+# they are compared where they are installed into COMPAT_VENV by hand, and YOLACT where PYTHONPATH names its folder and
+# what it imports, OpenCV and Cython, is there.
 PEERS = torchvision pycocotools supervision hotcoco faster-coco-eval transformers segment-anything ensemble-boxes
 COMPAT_VENV ?= .venv-compat
 COMPAT_PIP = $(COMPAT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check

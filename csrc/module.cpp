@@ -30,6 +30,7 @@ PYBIND11_MODULE(_cpu, module) {
   register_nms_from_iou(module);
   register_soft_nms(module);
   register_nms_padded(module);
+  register_fast_nms(module);
   register_matrix_nms(module);
   register_masks(module);
   register_mask_sets(module);

@@ -12,6 +12,7 @@ PYBIND11_MODULE(_cuda, module) {
   register_assemble(module);
   register_assemble_prototypes(module);
   register_blend(module);
+  register_fast_nms(module);
   register_mask_geometry(module);
   register_mask_labels(module);
   register_mask_overlap(module);

@@ -14,6 +14,7 @@ from pyifcn.ops.assemble import assemble, assemble_dense
 from pyifcn.ops.assemble_prototypes import assemble_prototypes
 from pyifcn.ops.assemble_rois import assemble_rois
 from pyifcn.ops.blend import blend
+from pyifcn.ops.fast_nms import fast_nms
 from pyifcn.ops.mask_iou import mask_iou
 from pyifcn.ops.mask_nms import mask_nms
 from pyifcn.ops.mask_voting import VotedMasks, mask_voting
@@ -54,6 +55,7 @@ __all__ = [
     "batched_nms",
     "blend",
     "current_target",
+    "fast_nms",
     "mask_iou",
     "mask_nms",
     "mask_voting",

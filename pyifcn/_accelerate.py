@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,7 +30,11 @@ _LIBRARIES = {
     "segment_anything": "segment_anything",
     "transformers": "transformers",
     "ensemble_boxes": "ensemble_boxes",
+    "yolact": "yolact",
 }
+# A library that is no distribution and whose package has a name that says little: the package, and
+# files in it that tell that it is this one.
+_SOURCES = {"yolact": ("layers", ("box_utils.py", "output_utils.py", "functions/detection.py"))}
 
 
 class _Place(NamedTuple):
@@ -95,8 +100,8 @@ def accelerate(*libraries: str) -> Accelerated:
 
     Args:
         libraries: "torchvision", "pycocotools", "detectron2", "adet" (AdelaiDet), "mmcv", "mmdet",
-            "supervision", "segment_anything", "transformers" or "ensemble_boxes"; or "all" for
-            those that are installed.
+            "supervision", "segment_anything", "transformers", "ensemble_boxes" or "yolact" (its
+            folder is on `sys.path`); or "all" for those that are installed.
 
     Returns:
         `Accelerated`, which tells what was replaced and is a context manager.
@@ -170,21 +175,30 @@ def _named(libraries: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _is_installed(name: str) -> bool:
+    package, files = _SOURCES.get(name, (name, ()))
     try:
-        return importlib.util.find_spec(name) is not None
+        spec = importlib.util.find_spec(package)
     except ValueError:  # a module that was put into sys.modules by hand
-        return name in sys.modules
+        return package in sys.modules
+    folders = [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
+    return spec is not None and all(
+        any((folder / file).is_file() for folder in folders) for file in files
+    )
 
 
 def _find(library: str) -> list[_Place]:
     """The places of a library's functions, all of them checked and none changed."""
+    package, files = _SOURCES.get(library, (library, ()))
     if not _is_installed(library):
-        raise ImportError(f"{library} cannot be accelerated: it is not installed", name=library)
-    importlib.import_module(library)
+        reason = "it is not installed"
+        if files:
+            reason = f"the package {package} on sys.path, if any, is not {library.upper()}'s"
+        raise ImportError(f"{library} cannot be accelerated: {reason}", name=library)
+    importlib.import_module(package)
     compat = importlib.import_module(f"pyifcn.compat.{_LIBRARIES[library]}")
     places: list[_Place] = []
     for replacement in compat.REPLACEMENTS:
-        if replacement.where.split(".")[0] != library:
+        if replacement.where.split(".")[0] != package:
             continue
         owner, name, original = _original(library, replacement)
         ours = _dispatcher(original, replacement)
@@ -238,8 +252,9 @@ def _versions(library: str) -> str:
 
 def _holders_of(value: Any) -> Iterator[tuple[Any, str]]:
     """The loaded modules of all these libraries that have `value` as an attribute, and its name."""
+    packages = {_SOURCES[name][0] if name in _SOURCES else name for name in _LIBRARIES}
     for module_name, module in list(sys.modules.items()):
-        if module is None or module_name.split(".")[0] not in _LIBRARIES:
+        if module is None or module_name.split(".")[0] not in packages:
             continue
         for name, each in list(vars(module).items()):
             if each is value:

@@ -28,7 +28,7 @@ import pyifcn
 from pyifcn._array import as_numpy
 
 if TYPE_CHECKING:
-    from pyifcn.data import Sample
+    from pyifcn.data import AnnotatedImages, Sample
     from pyifcn.masks import Masks
     from pyifcn.models import Network
     from pyifcn.ops.propose import Proposals
@@ -120,6 +120,30 @@ _all_option = click.option(
     "--all-proposals",
     is_flag=True,
     help="Keep repeated and doubtful proposals too, as average recall is usually measured.",
+)
+_annotations_option = click.option(
+    "--annotations",
+    type=_PATH,
+    required=True,
+    metavar="PATH",
+    help="COCO, LVIS or panoptic json, or the folder of VOC, SBD, Cityscapes or label images.",
+)
+_format_option = click.option(
+    "--format",
+    "kind",
+    metavar="NAME",
+    help="Of the annotations, where it does not show: coco, coco-panoptic, lvis, voc, sbd, "
+    "cityscapes or labels.",
+)
+_split_option = click.option(
+    "--split", metavar="NAME", help="Which list of VOC, SBD or Cityscapes, for example train."
+)
+_on_error_option = click.option(
+    "--on-error",
+    type=click.Choice(["refuse", "skip"]),
+    default="refuse",
+    show_default=True,
+    help="Stop at an image that cannot be read, or read all first and leave out such.",
 )
 
 
@@ -283,10 +307,11 @@ def _config_option(field: dataclasses.Field[Any], text: str) -> click.Option:
         "pyifcn propose cell.png --weights runs/mine/weights.safetensors",
     ),
 )
-@click.option(
-    "--images", type=_PATH, required=True, metavar="DIR", help="The folder of the images."
-)
-@click.option("--annotations", type=_PATH, required=True, metavar="JSON", help="COCO annotations.")
+@click.option("--images", type=_PATH, metavar="DIR", help="The folder of the images.")
+@_annotations_option
+@_format_option
+@_split_option
+@_on_error_option
 @click.option(
     "--output",
     type=_PATH,
@@ -324,8 +349,11 @@ def _config_option(field: dataclasses.Field[Any], text: str) -> click.Option:
 @click.option("--tensorboard", is_flag=True, help="Log to TensorBoard as well.")
 @_device_option
 def train(
-    images: Path,
+    images: Path | None,
     annotations: Path,
+    kind: str | None,
+    split: str | None,
+    on_error: str,
     output: Path,
     preset: str,
     backbone: str | None,
@@ -349,14 +377,15 @@ def train(
     import torch
 
     from pyifcn import training
-    from pyifcn.data import CocoInstances
     from pyifcn.models import load
 
     given = {name: value for name, value in changes.items() if value is not None}
     loaded = load(weights) if weights else None
     head = loaded.kind if loaded else head or "instance_fcn"
     config = training.preset(preset, head, **given)
-    data = CocoInstances(annotations, images)
+    data = _open(annotations, images, kind, split, on_error)
+    if data.images is None:
+        raise click.UsageError("give --images", click.get_current_context())
     torch.manual_seed(config.seed)
     model = loaded or training.network(
         preset, backbone, pretrained, head=head, categories=data.categories
@@ -365,17 +394,22 @@ def train(
         training.train(model.to(own), data, config, output, tensorboard=tensorboard)
         if training.is_first():
             click.echo(f"trained {config.steps} steps: {output / 'weights.safetensors'}")
+            _count_skipped(data)
 
 
 @program.command(
     epilog=_examples(
         "pyifcn evaluate --weights nuclei --images images/ --annotations val.json",
+        "pyifcn evaluate --weights nuclei --images images/ --annotations label_images/",
         "pyifcn evaluate --results found.json --annotations val.json --where channels=1",
     )
 )
 @_weights_option
 @click.option("--images", type=_PATH, metavar="DIR", help="The folder of the images.")
-@click.option("--annotations", type=_PATH, required=True, metavar="JSON", help="COCO annotations.")
+@_annotations_option
+@_format_option
+@_split_option
+@_on_error_option
 @click.option(
     "--results",
     type=_PATH,
@@ -396,6 +430,9 @@ def evaluate(
     weights: str,
     images: Path | None,
     annotations: Path,
+    kind: str | None,
+    split: str | None,
+    on_error: str,
     results: Path | None,
     where: tuple[str, ...],
     max_proposals: int | None,
@@ -409,12 +446,14 @@ def evaluate(
     0.5 to 0.95, categories ignored, as COCO's evaluator has it), and TP / (TP + FP + FN) at each
     IoU.
     """
-    if (images is None) == (results is None):
-        raise click.UsageError("give either --images or --results", click.get_current_context())
-    from pyifcn.data import CocoInstances
     from pyifcn.evaluation import average_recall, detection_quality, read_results, report
 
-    data = CocoInstances(annotations, images or annotations.parent)
+    not_one = click.UsageError("give either --images or --results", click.get_current_context())
+    if images is not None and results is not None:
+        raise not_one
+    data = _open(annotations, images, kind, split, on_error)
+    if data.images is None and results is None:
+        raise not_one
     for condition in where:
         data = data.filter(_matcher(condition))
     if not len(data):
@@ -438,6 +477,7 @@ def evaluate(
         click.echo(json.dumps(measured | recall | {"quality": by_iou}, indent=2))
     else:
         click.echo(report(recall, quality))
+    _count_skipped(data)
 
 
 @program.command(
@@ -456,8 +496,8 @@ def evaluate(
     help="The trunk, and the default of every option below; shapes draws its images itself.",
 )
 @click.option("--images", type=_PATH, metavar="DIR", help="The folder of the images.")
-@click.option("--annotations", type=_PATH, metavar="JSON", help="COCO annotations to train on.")
-@click.option("--val", type=_PATH, metavar="JSON", help="COCO annotations to measure on.")
+@click.option("--annotations", type=_PATH, metavar="PATH", help="Annotations to train on.")
+@click.option("--val", type=_PATH, metavar="PATH", help="Annotations to measure on.")
 @click.option(
     "--output",
     type=_PATH,
@@ -509,12 +549,14 @@ def compare(
     A comparison that was stopped goes on when the same command is given again.
     """
     from pyifcn import comparison
-    from pyifcn.data import CocoInstances, SyntheticShapes
+    from pyifcn.data import SyntheticShapes
 
     train_data: Sequence[Sample]
     val_data: Sequence[Sample]
     if images is not None and annotations is not None and val is not None:
-        train_data, val_data = CocoInstances(annotations, images), CocoInstances(val, images)
+        train_data, val_data = (
+            _open(path, images, None, None, "refuse") for path in (annotations, val)
+        )
     elif images or annotations or val or preset != "shapes":
         raise click.UsageError(
             "give all of --images, --annotations and --val", click.get_current_context()
@@ -565,6 +607,30 @@ def _facts() -> dict[str, str]:
     facts["CUDA"] = "kernels built" if built else "kernels not built"
     facts["threads"] = str(num_threads())
     return facts
+
+
+def _open(
+    annotations: Path, images: Path | None, kind: str | None, split: str | None, on_error: Any
+) -> AnnotatedImages:
+    """A data set, once it has been said which images are left out."""
+    import warnings
+
+    from pyifcn.data import SkippedWarning, open_dataset
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SkippedWarning)
+        data = open_dataset(annotations, images, format=kind, split=split, on_error=on_error)
+    for line in data.skipped:
+        click.echo(f"pyifcn: skipped: {' '.join(line.split())}", err=True)
+    if not len(data):
+        _count_skipped(data)
+        raise click.ClickException(f"{annotations} has no images")
+    return data
+
+
+def _count_skipped(data: AnnotatedImages) -> None:
+    if data.skipped:
+        click.echo(f"pyifcn: {len(data)} images used, {len(data.skipped)} skipped", err=True)
 
 
 def _load(weights: str, device: str | None) -> Network:

@@ -14,6 +14,7 @@ from pyifcn.ops.assemble_prototypes import (
     run_assemble_prototypes_backward,
 )
 from pyifcn.ops.blend import run_blend, run_blend_backward
+from pyifcn.ops.fast_nms import run_fast_nms
 from pyifcn.ops.nms import run_batched_nms, run_batched_nms_groups, run_nms, run_nms_groups
 from pyifcn.ops.nms_from_iou import run_nms_from_iou
 from pyifcn.ops.nms_padded import run_nms_padded
@@ -151,6 +152,16 @@ def _batched_nms_groups(
 @_batched_nms_groups.register_fake
 def _(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> tuple[Tensor, Tensor]:
     return _kept(boxes), boxes.new_empty((boxes.shape[0],), dtype=torch.int64)
+
+
+@torch.library.custom_op("pyifcn::fast_nms", mutates_args=())
+def _fast_nms(boxes: Tensor, scores: Tensor, idxs: Tensor | None, iou_threshold: float) -> Tensor:
+    return run_fast_nms(boxes, scores, idxs, iou_threshold)
+
+
+@_fast_nms.register_fake
+def _(boxes: Tensor, scores: Tensor, idxs: Tensor | None, iou_threshold: float) -> Tensor:
+    return _kept(boxes)
 
 
 @torch.library.custom_op("pyifcn::nms_from_iou", mutates_args=())

@@ -382,6 +382,69 @@ def test_train_refuses_bad_input(run, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def write_labels(folder, samples):
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, sample in enumerate(samples):
+        labels = sample.masks.to_labels().astype(np.uint16)
+        Image.fromarray(labels).save(folder / f"cell{i}_masks.png")
+
+
+def test_label_images_train_and_evaluate_like_coco(run, network, tmp_path):
+    samples = write_images(tmp_path / "images")
+    write_labels(tmp_path / "labels", samples)
+    write_annotations(tmp_path / "truth.json", samples)
+    data = ["--images", "images", "--annotations"]
+    printed = run("evaluate", *data, "truth.json", "--json")
+    assert run("evaluate", *data, "labels", "--json") == printed
+    assert run("evaluate", *data, "labels", "--json", "--format", "labels") == printed
+    small = ["--steps", 1, "--batch", 1, "--crop", 64, "--precision", "float32"]
+    for name in ("truth.json", "labels"):
+        assert run("train", *data, name, "--output", f"run-{name}", *small)[0] == 0
+    logs = [Path(f"run-{name}/log.csv").read_text() for name in ("truth.json", "labels")]
+    assert logs[0] == logs[1]
+
+
+def test_broken_files_are_refused_or_skipped_by_name(run, network, tmp_path):
+    write_labels(tmp_path / "labels", write_images(tmp_path / "images", 4))
+    whole = (tmp_path / "images/cell1.png").read_bytes()
+    (tmp_path / "images/cell1.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "labels/cell3_masks.png").unlink()
+    arguments = ["--images", "images", "--annotations", "labels"]
+    error = refused(run("evaluate", *arguments))
+    assert "images: cell3.png has no label image in labels" in error
+    status, out, err = run("evaluate", *arguments, "--json", "--on-error", "skip")
+    assert status == 0
+    assert json.loads(out)["images"] == 2
+    first, second, last = err.splitlines()
+    assert first == "pyifcn: skipped: images/cell3.png has no label image in labels"
+    assert second.startswith("pyifcn: skipped: images/cell1.png cannot be decoded: ")
+    assert last == "pyifcn: 2 images used, 2 skipped"
+    small = ["--steps", 1, "--batch", 1, "--crop", 64, "--precision", "float32"]
+    status, out, err = run("train", *arguments, *small, "--output", "run", "--on-error", "skip")
+    assert (status, out) == (0, "trained 1 steps: run/weights.safetensors\n")
+    assert err.endswith("pyifcn: 2 images used, 2 skipped\n")
+    for path in (tmp_path / "images").iterdir():
+        path.write_bytes(b"")
+    status, out, err = run("evaluate", *arguments, "--on-error", "skip")
+    assert (status, out) == (2, "")
+    assert err.endswith("pyifcn: 0 images used, 4 skipped\npyifcn: labels has no images\n")
+
+
+def test_formats_are_named(run, network, tmp_path):
+    write_labels(tmp_path / "labels", write_images(tmp_path / "images"))
+    (tmp_path / "other").mkdir()
+    for command, end in (("evaluate", []), ("train", ["--output", "run"])):
+        for arguments, expected in [
+            (["--annotations", "other"], "other looks like none of the known formats"),
+            (["--annotations", "other", "--format", "x"], "format must be one of coco, "),
+            (["--annotations", "labels", "--format", "labels"], "give "),
+            (["--annotations", "labels", "--format", "voc"], "does not exist"),
+            (["--annotations", "other", "--format", "coco"], "other is a folder"),
+            (["--annotations", "none", "--images", "images"], "none does not exist"),
+        ]:
+            assert expected in refused(run(command, *arguments, *end))
+
+
 def start(folder, *arguments, code="import pyifcn.cli; pyifcn.cli.main()", **options):
     environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
     return subprocess.Popen(

@@ -444,6 +444,19 @@ def test_nms_padded_equals_the_cpu(rng, count, dtype):
 
 @on_gpu
 @pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 2049, 5000])
+def test_fast_nms_equals_the_cpu(rng, count, dtype):
+    boxes, scores = clustered_boxes(rng, count, dtype)
+    idxs = torch.from_numpy(rng.integers(-3, 5, count))
+    for threshold in (-0.1, 0.0, 0.3, 0.7, 1.0):
+        for some in (None, idxs):
+            there = None if some is None else some.cuda()
+            got = pyifcn.fast_nms(boxes.cuda(), scores.cuda(), threshold, idxs=there)
+            assert torch.equal(got.cpu(), pyifcn.fast_nms(boxes, scores, threshold, idxs=some))
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("count", [0, 1, 255, 257, 2049, 5000])
 def test_nms_from_iou_equals_the_cpu(rng, count, dtype):
     _, scores = clustered_boxes(rng, count, torch.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -105,6 +107,81 @@ def test_exif_rotation(tmp_path, orientation):
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "a.png", exif=exif)
     assert np.array_equal(read_image(tmp_path / "a.png"), RGB)
+
+
+@pytest.mark.parametrize("orientation", [3, 5, 6, 7, 8])
+def test_exif_rotation_agrees_with_annotations(tmp_path, orientation):
+    """Annotators saw the turned image or the stored one; which, only the size can tell."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(RGB).save(tmp_path / "a.png", exif=exif)
+    turned = read_image(tmp_path / "a.png")
+    assert np.array_equal(read_image(tmp_path / "a.png", size=turned.shape[:2]), turned)
+    assert np.array_equal(read_image(tmp_path / "a.png", size=(99, 99)), turned)
+    stored = read_image(tmp_path / "a.png", size=(12, 17))
+    assert np.array_equal(stored, turned if orientation == 3 else RGB)
+
+
+def stretched(plane):
+    plane = plane.astype(float)
+    return np.rint((plane - plane.min()) * 255 / np.ptp(plane)).astype(np.uint8)
+
+
+def test_tiff_that_pillow_cannot_read(tmp_path, rng):
+    tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed")
+    planes = rng.integers(100, 5000, (5, 12, 17), dtype=np.uint16)
+    path = tmp_path / "a.tif"
+    grey = {"photometric": "minisblack"}
+    for options in (
+        {"planarconfig": "separate"},
+        {"planarconfig": "separate", "compression": "zlib", "predictor": True},
+        {"planarconfig": "separate", "bigtiff": True, "byteorder": ">"},
+    ):
+        for count in (2, 3, 5):
+            tifffile.imwrite(path, planes[:count], **grey, **options)
+            got = read_image(path)
+            assert got.flags.c_contiguous
+            for i in range(3):
+                expected = stretched(planes[i]) if i < count else np.zeros((12, 17))
+                assert np.array_equal(got[..., i], expected), (options, count)
+    pixels = np.ascontiguousarray(planes.transpose(1, 2, 0))
+    tifffile.imwrite(path, pixels, **grey, planarconfig="contig")
+    assert np.array_equal(read_image(path)[..., 2], stretched(planes[2]))
+    tifffile.imwrite(path, pixels[..., :3].astype(np.float32), photometric="rgb")
+    assert np.array_equal(read_image(path), stretched(pixels[..., :3]))
+    tifffile.imwrite(path, RGB[..., :2], **grey, planarconfig="contig")
+    assert np.array_equal(read_image(path), np.pad(RGB[..., :2], ((0, 0), (0, 0), (0, 1))))
+    tifffile.imwrite(path, planes[0].astype(float))
+    assert np.array_equal(read_image(path), as_rgb(stretched(planes[0])))
+    tifffile.imwrite(path, planes[:2].astype(float), metadata={"axes": "CYX"})
+    assert np.array_equal(read_image(path)[..., 1], stretched(planes[1]))
+    tifffile.imwrite(
+        path, planes[:4].reshape(2, 2, 12, 17).astype(float), metadata={"axes": "ZCYX"}
+    )
+    assert np.array_equal(read_image(path)[..., 1], stretched(planes[1]))
+
+
+def test_truncated_tiff_that_pillow_cannot_read(tmp_path, rng):
+    tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed")
+    path = tmp_path / "a.tif"
+    planes = rng.integers(100, 5000, (2, 50, 60), dtype=np.uint16)
+    for compression in (None, "zlib"):
+        tifffile.imwrite(path, planes, planarconfig="separate", compression=compression)
+        whole = path.read_bytes()
+        for share in (0.01, 0.3, 0.6, 0.95):
+            path.write_bytes(whole[: int(share * len(whole))])
+            with pytest.raises(ImageError, match=r"a.tif "):
+                read_image(path)
+
+
+def test_tifffile_is_named_where_it_would_help(tmp_path, monkeypatch):
+    tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed")
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((5, 6)))
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with pytest.raises(
+        ImageError, match=r'a.tif cannot be decoded: .*pip install "pyifcn\[data\]"'
+    ):
+        read_image(tmp_path / "a.tif")
 
 
 def test_first_of_several_frames(tmp_path):

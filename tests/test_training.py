@@ -109,13 +109,30 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def test_layers_keep_overlapping_masks_apart():
-    size = (40, 50)
-    dense = np.stack([disc(size, 20, 15, 9), disc(size, 20, 24, 9), disc(size, 8, 44, 5)])
-    layers = layers_of(Masks.from_dense(dense), [1, 2, 3])
-    assert layers.shape == (2, 40, 50)
-    for label, mask in enumerate(dense, 1):
-        assert ((layers == label).any(0) == mask).all()
+def reference_layers(dense: np.ndarray, labels: list[int]) -> np.ndarray:
+    """Mask by mask into the first layer that is free there."""
+    layers = [np.zeros(dense.shape[1:], np.int32)]
+    for mask, label in zip(dense, labels, strict=True):
+        free = [layer for layer in layers if not layer[mask].any()]
+        if not free:
+            layers.append(np.zeros_like(layers[0]))
+        (free or layers[-1:])[0][mask] = label
+    return np.stack(layers)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 30, 600])
+@pytest.mark.parametrize("side", [1, 3, 12])
+def test_layers_keep_overlapping_masks_apart(rng, count, side):
+    size = (70, 130)
+    dense = np.zeros((count, *size), bool)
+    for mask in dense:
+        y, x = rng.integers(0, (58, 118))
+        mask[y : y + side, x : x + side] = rng.random((side, side)) < 0.9
+    labels = np.where(rng.random(count) < 0.2, -1, np.arange(1, count + 1)).tolist()
+    layers = layers_of(Masks.from_dense(dense), labels)
+    assert layers.dtype == np.int32
+    assert layers.flags.writeable
+    assert np.array_equal(layers, reference_layers(dense, labels))
 
 
 def test_instances_are_found_with_boxes_and_areas(rng):

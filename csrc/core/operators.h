@@ -13,6 +13,7 @@ void register_nms_inclusive(pybind11::module_& module);
 void register_nms_from_iou(pybind11::module_& module);
 void register_soft_nms(pybind11::module_& module);
 void register_nms_padded(pybind11::module_& module);
+void register_fast_nms(pybind11::module_& module);
 void register_matrix_nms(pybind11::module_& module);
 void register_masks(pybind11::module_& module);
 void register_mask_sets(pybind11::module_& module);

@@ -7,13 +7,13 @@
 #pragma once
 
 #include "core/cuda.cuh"
+#include "nms/candidates_cuda.cuh"
 #include "nms/greedy_cuda.h"
 
 namespace pyifcn {
 namespace {
 
 constexpr int kTile = 256, kTileWords = kTile / kWarp;
-constexpr int kAtOnce = 8;  // comparisons without a branch between them
 
 // A bit for each thing of a tile.
 struct TileBits {
@@ -27,30 +27,6 @@ struct Progress {
   __device__ static Progress from(Word word) { return {int64_t(word >> 32), int64_t(word & 0xffffffffu)}; }
   __device__ Word word() const { return Word(tiles) << 32 | Word(kept); }
 };
-
-__device__ inline unsigned lowest_bits(int count) { return count < 32 ? (1u << count) - 1 : ~0u; }
-
-// Of things [0, count), up to kAtOnce, those that may suppress this one. All kAtOnce are read.
-template <class Rule>
-__device__ unsigned candidates(const Rule& rule, const typename Rule::Thing* things, int count,
-                               const typename Rule::Thing& mine) {
-  unsigned bits = 0;
-#pragma unroll
-  for (int i = 0; i < kAtOnce; ++i) bits |= unsigned(rule.may_suppress(things[i], mine)) << i;
-  return bits & lowest_bits(count);
-}
-
-// The first of `count` things that suppresses this one, or -1.
-template <class Rule>
-__device__ int first_suppressor(const Rule& rule, const typename Rule::Thing* things, int count,
-                                const typename Rule::Thing& mine) {
-  for (int first = 0; first < count; first += kAtOnce)
-    for (unsigned bits = candidates(rule, things + first, count - first, mine); bits; bits &= bits - 1) {
-      const int i = first + __ffs(int(bits)) - 1;
-      if (rule.suppresses(things[i], mine)) return i;
-    }
-  return -1;
-}
 
 // Which of the first `count` things of a tile suppress this one.
 template <class Rule>

@@ -28,8 +28,9 @@ std::vector<uint32_t> order_by_score(const E* scores, int64_t count) {
 }
 
 template <class E>
-Suppressor<E>::Suppressor(double threshold, int64_t most_boxes)
+Suppressor<E>::Suppressor(double threshold, int64_t most_boxes, Suppressing who)
     : threshold_(threshold),
+      who_(who),
       in_list_(dispatch([]<Target T>() { return &nms_in_list<T, E>; })),
       in_tree_(dispatch([]<Target T>() { return &nms_in_tree<T, E>; })),
       memory_(new std::byte[lay_out(nullptr, most_boxes)]) {
@@ -117,6 +118,7 @@ NmsJob<E> Suppressor<E>::fill_leaves(int64_t count) {
   job.frontiers[0] = frontiers_[0];
   job.frontiers[1] = frontiers_[1];
   job.levels = 1;
+  job.gone_suppress = who_ == Suppressing::all;
   std::fill_n(alive_, job.leaf_count, uint16_t(0xffff));
   if (count % kBlock != 0) alive_[job.leaf_count - 1] = uint16_t((1u << count % kBlock) - 1);
   for (int64_t i = 0; i < count; ++i) {

@@ -36,15 +36,16 @@ struct NmsJob {
   int levels;              // 1: leaves alone
   uint32_t* frontiers[2];  // each with room for a number for each leaf and sixteen more
   uint8_t* keep;           // out: 1 for each box that is kept
-  uint32_t* owners;  // out, of each slot: the box that was kept and took this one; null if not asked for
+  uint32_t* owners;    // out, of each slot: the box that was kept and took this one; null if not asked for
+  bool gone_suppress;  // whether a box that is not kept takes others too
 };
 
-// Compares a kept box with the boxes that the tree's bounds let through. The threshold is not negative, and
-// a box that has a slot has positive sides and a finite positive area.
+// Compares each box that suppresses with the boxes that the tree's bounds let through. The threshold is not
+// negative, and a box that has a slot has positive sides and a finite positive area.
 template <Target T, class E>
 void nms_in_tree(const NmsJob<E>& job);
 
-// Compares a kept box with all after it, whatever they are. Box i has slot i.
+// Compares each box that suppresses with all after it, whatever they are. Box i has slot i.
 template <Target T, class E>
 void nms_in_list(const NmsJob<E>& job);
 

@@ -130,7 +130,7 @@ PYIFCN_INLINE void run_in_tree(const NmsJob<E>& job) {
     const uint32_t slot = job.slots[i];
     if (slot == job.kNoSlot)
       job.keep[i] = 1;
-    else if (take<kOwners>(job, i, slot))
+    else if (take<kOwners>(job, i, slot) || job.gone_suppress)
       suppress_from<kOwners>(job, i, slot);
   }
 }
@@ -140,7 +140,7 @@ PYIFCN_INLINE void run_in_list(const NmsJob<E>& job) {
   using V = Vec<E>;
   bool zero_taken = false;
   for (int64_t i = 0; i < job.count; ++i) {
-    if (!take<kOwners>(job, i, uint32_t(i))) continue;
+    if (!take<kOwners>(job, i, uint32_t(i)) && !job.gone_suppress) continue;
     const E area = job.leaves[i / 16].area[i % 16];
     if (area != area) continue;             // each IoU is NaN
     if (area == 0 && zero_taken) continue;  // one without area suppresses what any other does

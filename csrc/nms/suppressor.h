@@ -1,4 +1,4 @@
-// Greedy non-maximum suppression around the kernels: the order by score, the tree, the memory.
+// Non-maximum suppression around the kernels: the order by score, the tree, the memory.
 #pragma once
 
 #include <cstddef>
@@ -17,11 +17,14 @@ namespace pyifcn {
 template <class E>
 std::vector<uint32_t> order_by_score(const E* scores, int64_t count);
 
+// Who suppresses the boxes of lower score: those that are kept, or all, as in Fast NMS.
+enum class Suppressing { kept, all };
+
 // Suppresses again and again with one threshold, not NaN, on one thread.
 template <class E>
 class Suppressor {
 public:
-  Suppressor(double threshold, int64_t most_boxes);
+  Suppressor(double threshold, int64_t most_boxes, Suppressing who = Suppressing::kept);
 
   // Writes keep[i] = 1 where the box order[i] of `boxes`, rows of x1, y1, x2, y2, is kept, else 0. `order` is
   // by falling score. Where `owners` is not null, owners[i] is the place in `order` of the box that was kept
@@ -36,6 +39,7 @@ private:
   void fill_bounds(NmsJob<E>& job);
 
   const double threshold_;
+  const Suppressing who_;
   void (*const in_list_)(const NmsJob<E>&);
   void (*const in_tree_)(const NmsJob<E>&);
 

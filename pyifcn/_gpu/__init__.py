@@ -24,6 +24,7 @@ from pyifcn._cuda import (
     ps_roi_backward,
 )
 from pyifcn._gpu.blend import blend, blend_backward
+from pyifcn._gpu.fast_nms import fast_nms
 from pyifcn._gpu.mask_geometry import masks_flip, masks_resize, masks_shift
 from pyifcn._gpu.mask_labels import masks_from_labels, masks_to_labels
 from pyifcn._gpu.mask_sets import masks_combine, masks_merge
@@ -58,6 +59,7 @@ __all__ = [
     "batched_nms_groups",
     "blend",
     "blend_backward",
+    "fast_nms",
     "mask_voting",
     "masks_area",
     "masks_cat",

@@ -1,17 +1,25 @@
-"""Images with instance masks: COCO annotations, synthetic fields, augmentation.
+"""Images with instance masks: annotations of many formats, synthetic fields, augmentation.
 
-Needs NumPy and Pillow, but not PyTorch.
+Needs NumPy and Pillow, but not PyTorch; label images in TIFF need tifffile.
 """
 
 try:
     from pyifcn.data import augment
-    from pyifcn.data.checks import DataError
+    from pyifcn.data.checks import DataError, ImageError
+    from pyifcn.data.cityscapes import CityscapesInstances
     from pyifcn.data.coco import CocoInstances, write_coco
+    from pyifcn.data.dataset import AnnotatedImages, SkippedWarning
     from pyifcn.data.files import written_whole
-    from pyifcn.data.images import ImageError, read_image
+    from pyifcn.data.images import read_image
+    from pyifcn.data.label_images import LabelImages
+    from pyifcn.data.labels import read_labels
+    from pyifcn.data.lvis import LvisInstances
     from pyifcn.data.nuclei import SyntheticNuclei
+    from pyifcn.data.opening import FORMATS, open_dataset
+    from pyifcn.data.panoptic import CocoPanoptic
     from pyifcn.data.sample import Sample, Truth
     from pyifcn.data.shapes import SyntheticShapes
+    from pyifcn.data.voc import SbdInstances, VocInstances
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] != "PIL":
         raise
@@ -20,15 +28,26 @@ except ModuleNotFoundError as error:
     ) from None
 
 __all__ = [
+    "FORMATS",
+    "AnnotatedImages",
+    "CityscapesInstances",
     "CocoInstances",
+    "CocoPanoptic",
     "DataError",
     "ImageError",
+    "LabelImages",
+    "LvisInstances",
     "Sample",
+    "SbdInstances",
+    "SkippedWarning",
     "SyntheticNuclei",
     "SyntheticShapes",
     "Truth",
+    "VocInstances",
     "augment",
+    "open_dataset",
     "read_image",
+    "read_labels",
     "write_coco",
     "written_whole",
 ]

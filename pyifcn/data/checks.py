@@ -1,18 +1,55 @@
-"""Checks of json that others wrote."""
+"""Checks of what others wrote."""
 
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
 import zlib
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from pyifcn.masks import Masks
 
 
 class DataError(ValueError):
     """Annotations or results are not what their format asks for."""
+
+
+class ImageError(ValueError):
+    """A file is missing, is no image, or cannot be decoded whole."""
+
+
+def needed(module: str, what: str) -> Any:
+    """A module of a package that the extra `data` installs.
+
+    Raises:
+        ImportError: If it is not installed; the message says what needs it.
+    """
+    name = module.partition(".")[0]
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != name:
+            raise
+        raise ImportError(
+            f'{what} needs {name}; install it with: pip install "pyifcn[data]"'
+        ) from None
+
+
+def check_pixels(height: int, width: int) -> None:
+    """Check that an image has not too many pixels to be decoded.
+
+    Raises:
+        Image.DecompressionBombError: If it has more than `PIL.Image.MAX_IMAGE_PIXELS`.
+    """
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and width * height > limit:
+        raise Image.DecompressionBombError(
+            f"{width} x {height} pixels, more than PIL.Image.MAX_IMAGE_PIXELS = {limit}"
+        )
 
 
 def read_json(path: Path) -> Any:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from pyifcn.data.checks import DataError, check_keys, check_rle, is_number, kind_of, read_json
+from pyifcn.data.checks import DataError, check_keys, check_rle, is_number
+from pyifcn.data.coco_file import CocoFile
+from pyifcn.data.dataset import Problems
 from pyifcn.data.files import written_whole
-from pyifcn.data.images import read_image
 from pyifcn.data.sample import Sample, Truth
 from pyifcn.masks import Masks
 
 _FAR = 2**20  # pixels; a polygon's corner further out than this is an error, not a shape
 
 
-class CocoInstances(Sequence[Sample]):
+class CocoInstances(CocoFile):
     """The images of a COCO instances file, each with its masks.
 
     The whole json is checked as it is read, so that an error shows at once; images are decoded
@@ -30,15 +30,18 @@ class CocoInstances(Sequence[Sample]):
 
     Args:
         annotations: The json file.
-        images: The folder that the `file_name`s are relative to.
+        images: The folder that the `file_name`s are relative to; None for truths alone.
+        on_error: "refuse" raises at what is wrong. "skip" reads every image once and leaves out,
+            with a warning, those that cannot be decoded or have a malformed annotation.
 
     Attributes:
         records: The image records of the json, one for each sample.
         categories: Category names by id.
+        skipped: A line for each image left out.
 
     Raises:
-        DataError: If the file is not COCO's instances format or anything in it is malformed; the
-            message names the file and the annotation's id.
+        DataError: If the file is not COCO's instances format or, unless errors are skipped,
+            anything in it is malformed; the message names the file and the annotation's id.
 
     Example:
         >>> import tempfile
@@ -52,48 +55,44 @@ class CocoInstances(Sequence[Sample]):
         (4, 2)
     """
 
-    records: Sequence[dict[str, Any]]
-    categories: dict[int, str]
+    _format = "COCO instances"
 
-    def __init__(self, annotations: str | os.PathLike[str], images: str | os.PathLike[str]) -> None:
-        self.path = Path(annotations)
-        self.images = Path(images)
-        content = read_json(self.path)
-        if not isinstance(content, dict):
-            raise DataError(f"{self.path} is not COCO instances: it holds {kind_of(content)}")
-        for key in ("images", "annotations"):
-            if not isinstance(content.get(key), list):
-                raise DataError(f"{self.path} is not COCO instances: it has no list '{key}'")
-        self.categories = _read_categories(content.get("categories", []), self.path)
-        self.records = content["images"]
-        self._annotations: dict[int | str, list[dict[str, Any]]] = {}
-        for position, record in enumerate(self.records):
-            _check_image(record, f"{self.path}: images[{position}]")
-            if record["id"] in self._annotations:
-                raise DataError(f"{self.path}: two images have the id {record['id']}")
-            self._annotations[record["id"]] = []
+    def _read_annotations(self, annotations: list[Any], problems: Problems) -> set[int | str]:
+        names = {record["id"]: record["file_name"] for record in self.records}
         sizes = {record["id"]: (record["height"], record["width"]) for record in self.records}
+        self._annotations: dict[int | str, list[dict[str, Any]]] = {key: [] for key in names}
+        broken: set[int | str] = set()
+
+        def add(error: DataError, image_id: Any) -> None:
+            image_id = image_id if isinstance(image_id, int | str) else ""
+            if image_id not in broken:
+                problems.add(error, names.get(image_id, ""))
+            if image_id in names:
+                broken.add(image_id)
+
         seen = set()
-        for position, annotation in enumerate(content["annotations"]):
+        for position, annotation in enumerate(annotations):
             where = _name(annotation, position, self.path)
-            _check_annotation(annotation, sizes, where)
-            name = annotation.get("id", f"at {position}")
-            if name in seen:
-                raise DataError(f"{where}: the id occurs twice")
+            try:
+                _check_annotation(annotation, sizes, where)
+                name = annotation.get("id", f"at {position}")
+                if name in seen:
+                    raise DataError(f"{where}: the id occurs twice")
+            except DataError as error:
+                add(error, annotation.get("image_id") if isinstance(annotation, dict) else None)
+                continue
             seen.add(name)
             self._annotations[annotation["image_id"]].append(annotation)
+        for image_id, those in self._annotations.items():
+            try:
+                _check_codes(
+                    those, sizes[image_id], lambda a: _name(a, annotations.index(a), self.path)
+                )
+            except DataError as error:
+                add(error, image_id)
+        return broken
 
-    def filter(self, predicate: Callable[[dict[str, Any]], bool]) -> CocoInstances:
-        """The samples whose image record satisfies `predicate`.
-
-        Args:
-            predicate: Called with each image's record as it stands in the json.
-        """
-        return self._with([record for record in self.records if predicate(record)])
-
-    def truth(self, index: int) -> Truth:
-        """The instances of one image, without decoding its pixels."""
-        record = self.records[index]
+    def _truth(self, record: dict[str, Any]) -> Truth:
         size = record["height"], record["width"]
         annotations = self._annotations[record["id"]]
         masks = _masks_of([annotation["segmentation"] for annotation in annotations], size)
@@ -108,50 +107,6 @@ class CocoInstances(Sequence[Sample]):
             image_id=record["id"],
             file_name=record["file_name"],
         )
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> CocoInstances: ...
-    def __getitem__(self, index: int | slice) -> Sample | CocoInstances:
-        """A sample, or the data set of a slice.
-
-        Raises:
-            ImageError: If the image cannot be read.
-            DataError: If the image has another size than its record says.
-        """
-        if isinstance(index, slice):
-            return self._with(self.records[index])
-        record = self.records[index]
-        path = self.images / record["file_name"]
-        image = read_image(path)
-        if image.shape[:2] != (record["height"], record["width"]):
-            raise DataError(
-                f"{path} is {image.shape[0]} x {image.shape[1]} pixels, "
-                f"but {self.path} says {record['height']} x {record['width']}"
-            )
-        truth = self.truth(index)
-        return Sample(
-            image=image,
-            masks=truth.masks,
-            labels=truth.labels,
-            crowd=truth.crowd,
-            image_id=truth.image_id,
-            file_name=truth.file_name,
-            areas=truth.areas,
-            info=record,
-        )
-
-    def __repr__(self) -> str:
-        return f"CocoInstances({str(self.path)!r}, {len(self)} images)"
-
-    def _with(self, records: Sequence[dict[str, Any]]) -> CocoInstances:
-        subset = copy.copy(self)
-        subset.records = records
-        return subset
 
 
 def write_coco(
@@ -210,23 +165,6 @@ def write_coco(
         temporary.write_text(json.dumps(content), encoding="utf-8")
 
 
-def _read_categories(categories: Any, path: Path) -> dict[int, str]:
-    if not isinstance(categories, list):
-        raise DataError(f"{path} is not COCO instances: 'categories' is no list")
-    names = {}
-    for position, category in enumerate(categories):
-        where = f"{path}: categories[{position}]"
-        check_keys(category, {"id": int}, where)
-        names[category["id"]] = str(category.get("name", category["id"]))
-    return names
-
-
-def _check_image(record: Any, where: str) -> None:
-    check_keys(record, {"id": (int, str), "file_name": str, "height": int, "width": int}, where)
-    if min(record["height"], record["width"]) <= 0 or record["height"] * record["width"] >= 2**31:
-        raise DataError(f"{where} has the size {record['height']} x {record['width']}")
-
-
 def _check_annotation(annotation: Any, sizes: dict[int | str, tuple[int, int]], where: str) -> None:
     check_keys(
         annotation,
@@ -246,8 +184,19 @@ def _check_annotation(annotation: Any, sizes: dict[int | str, tuple[int, int]], 
         raise DataError(f"{where}: area is {area!r}")
     if isinstance(annotation["segmentation"], list):
         _check_polygons(annotation["segmentation"], where)
-    else:
-        check_rle(annotation["segmentation"], sizes[annotation["image_id"]], where)
+
+
+def _check_codes(
+    annotations: Sequence[dict[str, Any]],
+    size: tuple[int, int],
+    name: Callable[[dict[str, Any]], str],
+) -> None:
+    coded = [a for a in annotations if not isinstance(a["segmentation"], list)]
+    try:  # all at once is several times as fast
+        Masks.from_rle([a["segmentation"] for a in coded], size)
+    except (TypeError, ValueError):
+        for annotation in coded:
+            check_rle(annotation["segmentation"], size, name(annotation))
 
 
 def _check_polygons(polygons: list[Any], where: str) -> None:

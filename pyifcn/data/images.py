@@ -9,20 +9,29 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from pyifcn.data import tiff
+from pyifcn.data.checks import ImageError, check_pixels
 
-class ImageError(ValueError):
-    """A file is missing, is no image, or cannot be decoded whole."""
+_SAMPLES_PER_PIXEL = 277  # TIFF's tag
+
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
-def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
+def read_image(
+    path: str | os.PathLike[str], *, size: tuple[int, int] | None = None
+) -> npt.NDArray[np.uint8]:
     """Read an image file as 8-bit RGB, as a viewer would show it.
 
-    The EXIF rotation is applied; transparent pixels lie on white; of several frames the first is
-    read. Grey images of 16 or 32 bits hold instrument counts with an arbitrary range: their
-    smallest value becomes 0 and their largest 255.
+    The EXIF rotation is applied, unless the pixels as they are stored have the `size` and the
+    turned ones do not; transparent pixels lie on white; of several frames the first is read. Grey
+    images of 16 or 32 bits hold instrument counts with an arbitrary range: their smallest value
+    becomes 0 and their largest 255. TIFF files that Pillow cannot read, or not all channels of,
+    are read by tifffile, where that is installed; each of their first three channels is stretched
+    likewise and shown in red, green and blue.
 
     Args:
         path: A file in any format that Pillow reads.
+        size: The (height, width) that annotations were made for, if there are any.
 
     Returns:
         uint8 (H, W, 3).
@@ -35,37 +44,71 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
         >>> read_image("nowhere.png")
         Traceback (most recent call last):
         ...
-        pyifcn.data.images.ImageError: nowhere.png does not exist
+        pyifcn.data.checks.ImageError: nowhere.png does not exist
+    """
+    path = checked_file(path)
+    try:
+        with Image.open(path) as image:
+            check_pixels(image.height, image.width)
+            if _loses_channels(image):
+                raise UnidentifiedImageError(f"{path} has channels that Pillow does not read")
+            return _as_rgb(_turned(image, size))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{path} is too large: {error}") from None
+    except Exception as error:  # decoders raise nearly anything on damaged data
+        if tiff.is_tiff(path):
+            return _as_composite(*tiff.read_channels(path, error))
+        if isinstance(error, UnidentifiedImageError):
+            raise ImageError(f"{path} is not an image in a known format") from None
+        raise ImageError(f"{path} cannot be decoded: {error}") from error
+
+
+def checked_file(path: str | os.PathLike[str]) -> Path:
+    """`path`, if it is a file.
+
+    Raises:
+        ImageError: If it is not.
     """
     path = Path(path)
     if not path.exists():
         raise ImageError(f"{path} does not exist")
     if path.is_dir():
         raise ImageError(f"{path} is a folder, not an image file")
-    try:
-        with Image.open(path) as image:
-            limit = Image.MAX_IMAGE_PIXELS
-            if limit is not None and image.width * image.height > limit:
-                raise Image.DecompressionBombError(
-                    f"{image.width} x {image.height} pixels, more than "
-                    f"PIL.Image.MAX_IMAGE_PIXELS = {limit}"
-                )
-            return _as_rgb(ImageOps.exif_transpose(image))
-    except UnidentifiedImageError:
-        raise ImageError(f"{path} is not an image in a known format") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{path} is too large: {error}") from None
-    except Exception as error:  # decoders raise nearly anything on damaged data
-        raise ImageError(f"{path} cannot be decoded: {error}") from error
+    return path
+
+
+def _turned(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
+    stored = image.height, image.width
+    upright = ImageOps.exif_transpose(image)
+    return image if stored == size != (upright.height, upright.width) else upright
+
+
+def _loses_channels(image: Image.Image) -> bool:
+    """Whether Pillow takes the first of several channels of a TIFF file for a grey image."""
+    samples = getattr(image, "tag_v2", {}).get(_SAMPLES_PER_PIXEL, 1)
+    return len(image.getbands()) == 1 < samples
 
 
 def _as_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     if image.mode.startswith(("I", "F")):
-        return _stretched(np.asarray(image))
+        return np.repeat(_stretched(np.asarray(image))[..., None], 3, axis=2)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.array(image.convert("RGB"))
+
+
+def _as_composite(channels: npt.NDArray[np.generic], coloured: bool) -> npt.NDArray[np.uint8]:
+    """RGB of channels (C, H, W): grey of one, else the first three, those missing dark."""
+    if channels.dtype != np.uint8:
+        parts = [channels[:3]] if coloured else list(channels[:3])
+        channels = np.concatenate(
+            [_stretched(part).reshape(-1, *channels.shape[1:]) for part in parts]
+        )
+    rgb = np.zeros((*channels.shape[1:], 3), np.uint8)
+    shown = 3 if len(channels) == 1 else len(channels[:3])
+    rgb[..., :shown] = channels[:3].transpose(1, 2, 0)
+    return rgb
 
 
 def _stretched(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
@@ -75,4 +118,4 @@ def _stretched(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     high = grey.max(where=finite, initial=-np.inf)
     scale = 255 / (high - low) if high > low else 0.0
     grey = np.where(finite, grey - low, 0.0) * scale
-    return np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=2)
+    return np.rint(grey).astype(np.uint8)

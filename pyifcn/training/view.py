@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pyifcn.masks import Masks
 from pyifcn.models.preprocess import Preprocess
 from pyifcn.training.config import Config
 
@@ -39,7 +40,7 @@ class Scene:
     labels: npt.NDArray[np.int64]
 
 
-def layers_of(masks: Any, labels: Iterable[int]) -> Ints:
+def layers_of(masks: Masks, labels: Iterable[int]) -> Ints:
     """Paints masks into as few label images as keep overlapping ones apart.
 
     Args:
@@ -49,18 +50,26 @@ def layers_of(masks: Any, labels: Iterable[int]) -> Ints:
     Returns:
         int32 (L, H, W), L at least 1.
     """
-    layers = [np.zeros(masks.size, np.int32)]
-    for index, label in enumerate(labels):
-        x1, y1, x2, y2 = (int(v) for v in masks.boxes[index])
-        patch = masks.patch(index)
-        for layer in layers:
-            if not layer[y1:y2, x1:x2][patch].any():
-                break
-        else:
-            layer = np.zeros(masks.size, np.int32)
-            layers.append(layer)
-        layer[y1:y2, x1:x2][patch] = label
-    return np.stack(layers)
+    values = np.fromiter(labels, np.int32)
+    depth = _depths(masks)
+    if not depth.any():
+        return np.asarray(masks.to_labels(values)[None])
+    return np.stack(
+        [masks[depth == k].to_labels(values[depth == k]) for k in range(depth.max() + 1)]
+    )
+
+
+def _depths(masks: Masks) -> npt.NDArray[np.int64]:
+    """For each mask the first layer in which it meets none of the masks before it."""
+    depth = np.zeros(len(masks), np.int64)
+    rows = 256  # so that many masks need no table of all pairs
+    for begin in range(0, len(masks), rows):
+        meets = masks[begin : begin + rows].iou(masks[: begin + rows]) > 0
+        for row in np.flatnonzero(meets.sum(1) > 1).tolist():
+            index = begin + row
+            taken = set(depth[:index][meets[row, :index]].tolist())
+            depth[index] = next(k for k in range(len(taken) + 1) if k not in taken)
+    return depth
 
 
 def make_scene(sample: Any, preprocess: Preprocess) -> Scene:

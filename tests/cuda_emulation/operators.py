@@ -29,6 +29,7 @@ TESTS = (  # every other one in half of the processes: both halves take about as
     "test_assemble_prototypes.py",
     "test_blend.py",
     "test_swap_align2nat.py",
+    "test_fast_nms.py",
 )
 # What calls a kernel very often, what is of the CPU alone, and what only the CPU looks at: whether
 # windows and boxes are of images that are there.
