@@ -10,9 +10,9 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, cast
 
 try:
     import click
@@ -22,17 +22,12 @@ except ModuleNotFoundError:
     raise SystemExit(2) from None
 
 import numpy as np
-import numpy.typing as npt
 
 import pyifcn
-from pyifcn._array import as_numpy
 
 if TYPE_CHECKING:
     from pyifcn.data import AnnotatedImages, Sample
-    from pyifcn.masks import Masks
     from pyifcn.models import Network
-    from pyifcn.ops.propose import Proposals
-    from pyifcn.plot import Pixels
 
 _T = TypeVar("_T")
 _SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -171,16 +166,17 @@ def demo(output: Path, seed: int, weights: str) -> None:
     epilog=_examples(
         "pyifcn propose cell.png",
         "pyifcn propose photos/ --output found.json --overlay overlays/ --score-threshold 0.5",
+        "pyifcn propose photos/ --output found/ --on-error skip",
+        "pyifcn propose s3://bucket/images.parquet --output s3://bucket/found/ --engine ray",
     )
 )
-@click.argument("images", nargs=-1, required=True, type=_PATH)
+@click.argument("images", nargs=-1, required=True)
 @_weights_option
 @click.option(
     "--output",
-    type=_PATH,
-    default=Path("proposals.json"),
-    show_default=True,
-    help="COCO results of all images.",
+    metavar="JSON|DIR|URL",
+    help="COCO results of all images; or a folder for Parquet files. [default: proposals.json, or "
+    "proposals/ with --engine]",
 )
 @click.option(
     "--overlay",
@@ -200,49 +196,175 @@ def demo(output: Path, seed: int, weights: str) -> None:
     "--annotations",
     type=_PATH,
     metavar="JSON",
-    help="COCO annotations that give image ids by file name; else an id is the file's stem.",
+    help="COCO annotations that give image ids by file name; else an id is the file's stem, or in "
+    "Parquet the path as given.",
+)
+@click.option(
+    "--on-error",
+    type=click.Choice(["refuse", "skip"]),
+    default="refuse",
+    show_default=True,
+    help="What to do about an image that cannot be read: end, or go on and tell.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    help="Write Parquet, in this process or by the workers of a Ray cluster.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Threads that read images; of --engine ray processes. [default: 2; all that fit]",
+)
+@click.option(
+    "--cpus-per-worker",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Threads of a process of --engine ray.",
+)
+@click.option(
+    "--images-per-part",
+    type=click.IntRange(min=1),
+    default=256,
+    show_default=True,
+    help="Images in a Parquet file, which is written when all of them are done.",
 )
 @_device_option
 def propose(
-    images: tuple[Path, ...],
+    images: tuple[str, ...],
     weights: str,
-    output: Path,
+    output: str | None,
     overlay: Path | None,
     max_proposals: int | None,
     all_proposals: bool,
     score_threshold: float | None,
     annotations: Path | None,
+    on_error: str,
+    engine: Literal["local", "ray"] | None,
+    workers: int | None,
+    cpus_per_worker: int,
+    images_per_part: int,
     device: str | None,
 ) -> None:
-    """Find the instances in IMAGES: files, or folders of them.
+    """Find the instances in IMAGES: files, Parquet files of paths or images, or folders of them.
 
     Writes a COCO results list: image_id, file_name, category_id, bbox (x, y, width, height),
     score and segmentation (run-length code) of each instance. The file appears when all images
     are done.
+
+    To a folder it writes Parquet files: image, height, width, score, box, counts (run-length code)
+    and error. What the folder holds is not done again, so a run that was stopped goes on when the
+    same command is given again.
     """
-    paths = _image_paths(images)
+    asked: dict[str, Any] = {
+        "max_proposals": max_proposals,
+        "score_threshold": score_threshold,
+        "all_proposals": all_proposals,
+    }
+    output = output or ("proposals/" if engine else "proposals.json")
+    if not engine and not _is_folder(output):
+        _propose_json(
+            images, Path(output), overlay, annotations, on_error, workers, weights, device, asked
+        )
+        return
+    if overlay is not None or output.endswith(".json"):
+        raise click.UsageError(
+            f"{'--overlay' if overlay else output} goes with a json file of results, not a folder",
+            click.get_current_context(),
+        )
+    from pyifcn.inference import Finder, propose_images
+
+    ids = None
+    if annotations is not None:
+        paths = _image_paths(map(Path, images))
+        ids = {str(path): name for path, name in _image_ids(paths, annotations)[0].items()}
+        images = tuple(ids)
+    finder = Finder(weights, device=device if engine == "ray" else _device(device), **asked)
+    with tqdm(desc="proposing", unit="image", disable=None) as bar:
+        report = propose_images(
+            images,
+            output,
+            finder,
+            ids=ids,
+            engine=engine or "local",
+            skip=on_error == "skip",
+            images_per_part=images_per_part,
+            workers=workers,
+            cpus_per_worker=cpus_per_worker,
+            progress=partial(_show, bar),
+        )
+    _report(report.done.instances, report.done.images, report.done.skipped, output, report.already)
+
+
+def _propose_json(
+    images: Iterable[str],
+    output: Path,
+    overlay: Path | None,
+    annotations: Path | None,
+    on_error: str,
+    threads: int | None,
+    weights: str,
+    device: str | None,
+    asked: dict[str, Any],
+) -> None:
+    for name in images:
+        if "://" in name or name.lower().endswith(".parquet"):
+            raise click.UsageError(
+                f"{name} needs a folder to write to: --output found/", click.get_current_context()
+            )
+    paths = _image_paths(map(Path, images))
     ids, category = _image_ids(paths, annotations)
     _check_output(output)
     model = _load(weights, device)
     from PIL import Image
 
-    from pyifcn.data import read_image, written_whole
+    from pyifcn.data import ImageError, read_image, written_whole
     from pyifcn.evaluation import coco_results, write_results
+    from pyifcn.inference.finder import find
+    from pyifcn.inference.local import attempt, prefetched
     from pyifcn.plot import overlay as draw
 
     if overlay is not None:
         _check_distinct({path: path.stem for path in paths}, "their overlays would be one file")
         overlay.mkdir(parents=True, exist_ok=True)
     records: list[dict[str, Any]] = []
-    for path in _progress(paths, "proposing"):
-        image = read_image(path)
-        masks, scores = _find(model, image, max_proposals, score_threshold, all_proposals)
+    skipped = 0
+    loaded = prefetched(lambda path: attempt(partial(read_image, path)), paths, threads or 2)
+    for path, image in tqdm(loaded, "proposing", len(paths), unit="image", disable=None):
+        if isinstance(image, ImageError):
+            if on_error == "refuse":
+                raise image
+            click.echo(f"pyifcn: skipped: {image}", err=True)
+            skipped += 1
+            continue
+        masks, scores = find(model, image, **asked)
         records += coco_results(masks, scores, ids[path], file_name=path.name, category_id=category)
         if overlay is not None:
             with written_whole(overlay / f"{path.stem}.png") as file:
                 Image.fromarray(draw(image, masks)).save(file)
     write_results(output, records)
-    click.echo(f"{len(records)} instances in {len(paths)} images: {output}")
+    _report(len(records), len(paths), skipped, output)
+
+
+def _report(
+    instances: int, images: int, skipped: int, output: str | Path, already: int = 0
+) -> None:
+    more = f", {skipped} of them skipped" if skipped else ""
+    before = f", {already} done before" if already else ""
+    click.echo(f"{instances} instances in {images} images{more}{before}: {output}")
+
+
+def _show(bar: Any, done: int, total: int) -> None:
+    """Move a bar; what was done before it began does not count for its speed."""
+    if bar.total is None:
+        bar.reset(total)
+        bar.initial = bar.n = bar.last_print_n = done
+    bar.update(done - bar.n)
+
+
+def _is_folder(output: str) -> bool:
+    return output.endswith(("/", os.sep)) or "://" in output or Path(output).is_dir()
 
 
 class _TrainCommand(click.Command):
@@ -447,6 +569,7 @@ def evaluate(
     IoU.
     """
     from pyifcn.evaluation import average_recall, detection_quality, read_results, report
+    from pyifcn.inference.finder import find
 
     not_one = click.UsageError("give either --images or --results", click.get_current_context())
     if images is not None and results is not None:
@@ -466,7 +589,7 @@ def evaluate(
     else:
         model = _load(weights, device)
         predictions = [
-            _find(model, sample.image, max_proposals, None, all_proposals)
+            find(model, sample.image, max_proposals=max_proposals, all_proposals=all_proposals)
             for sample in _progress(data, "evaluating")
         ]
     recall = average_recall(predictions, truths)
@@ -645,25 +768,6 @@ def _device(asked: str | None) -> str:
     if asked == "cuda" and not torch.cuda.is_available():
         raise click.ClickException("--device cuda: torch finds no GPU")
     return asked or ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _find(
-    model: Network,
-    image: Pixels,
-    max_proposals: int | None,
-    score_threshold: float | None,
-    all_proposals: bool,
-) -> tuple[Masks, npt.NDArray[np.float32]]:
-    """Masks and scores, best first."""
-    propose = getattr(model, "propose", None)
-    if all_proposals and propose is not None:
-        found = cast("Proposals[Any]", propose(image, max_proposals=max_proposals))
-        found = found[found.scores >= (score_threshold or 0)]
-        masks, scores = found.masks, found.scores
-    else:  # a network without proposals has no more than what it finds doubtful
-        threshold = score_threshold or 0 if all_proposals else score_threshold
-        masks, scores = model.segment(image, max_proposals=max_proposals, score_threshold=threshold)
-    return masks.numpy(), as_numpy(scores, "scores")
 
 
 def _matcher(condition: str) -> Callable[[dict[str, Any]], bool]:

@@ -203,13 +203,53 @@ def test_propose_refuses_bad_input_and_leaves_no_results(run, network, tmp_path)
         (["cell0.png", "--annotations", "note.txt"], "note.txt is not json"),
         (["cell0.png", "--annotations", "none.json"], "none.json does not exist"),
         (["cell0.png", "--output", "no/such/folder.json"], "no/such does not exist"),
-        (["cell0.png", "--output", "empty"], "empty is a folder"),
+        (["cell0.png", "--output", "found/", "--overlay", "o"], "--overlay goes with a json file"),
+        (["cell0.png", "--output", "a.json", "--engine", "local"], "a.json goes with a json file"),
+        (["images.parquet"], "images.parquet needs a folder to write to"),
+        (["s3://bucket/images/"], "s3://bucket/images/ needs a folder to write to"),
         (["cell0.png", "--overlay", "note.txt"], "note.txt"),
         (["cell0.png", "--wrong"], "No such option"),
     ]:
         assert expected in refused(run("propose", *arguments))
         assert not (tmp_path / "proposals.json").exists()
     assert "No such command 'propos'" in refused(run("propos"))
+
+
+def test_propose_skips_what_cannot_be_read_when_told_to(run, network, tmp_path):
+    write_images(tmp_path / "images")
+    (tmp_path / "images/cell00.png").write_bytes(b"no image")
+    assert "cell00.png" in refused(run("propose", "images"))
+    status, out, err = run("propose", "images", "--on-error", "skip")
+    assert (status, out) == (0, "4 instances in 3 images, 1 of them skipped: proposals.json\n")
+    name = Path("images/cell00.png")
+    assert err == f"pyifcn: skipped: {name} is not an image in a known format\n"
+    assert len(json.loads((tmp_path / "proposals.json").read_text())) == 4
+
+
+def test_propose_to_a_folder_goes_on_where_it_was(run, tmp_path):
+    pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    from pyifcn.inference import read_proposals
+
+    write_annotations(tmp_path / "truth.json", write_images(tmp_path / "images"))
+    (tmp_path / "images/cell1.png").rename(tmp_path / "cell1.png")
+    status, out, err = run("propose", "images", "--output", "found/")
+    assert (status, err) == (0, "")
+    count = int(re.fullmatch(r"(\d+) instances in 1 images: found/\n", out)[1])
+    assert count > 0
+    (tmp_path / "cell1.png").rename(tmp_path / "images/cell1.png")
+    status, out, err = run("propose", "images", "--output", "found/", "--engine", "local")
+    assert re.fullmatch(r"\d+ instances in 1 images, 1 done before: found/\n", out)
+    names = [str(Path("images", f"cell{i}.png")) for i in range(2)]
+    assert sorted(found.image for found in read_proposals(tmp_path / "found")) == names
+    error = refused(run("propose", "images", "--output", "found", "--score-threshold", 0.25))
+    assert "was made with score_threshold None, not 0.25: choose another folder" in error
+
+    error = refused(run("propose", "images", "--output", "https://host/found"))
+    assert "https://host/ cannot be opened" in error
+
+    status, out, _ = run("propose", "images", "--engine", "local", "--annotations", "truth.json")
+    assert out.endswith(" instances in 2 images: proposals/\n")
+    assert sorted(found.image for found in read_proposals(tmp_path / "proposals")) == [10, 11]
 
 
 def test_propose_refuses_a_folder_it_may_not_write_to(run, network, monkeypatch, tmp_path):

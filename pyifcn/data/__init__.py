@@ -10,7 +10,7 @@ try:
     from pyifcn.data.coco import CocoInstances, write_coco
     from pyifcn.data.dataset import AnnotatedImages, SkippedWarning
     from pyifcn.data.files import written_whole
-    from pyifcn.data.images import read_image
+    from pyifcn.data.images import decode_image, read_image
     from pyifcn.data.label_images import LabelImages
     from pyifcn.data.labels import read_labels
     from pyifcn.data.lvis import LvisInstances
@@ -45,6 +45,7 @@ __all__ = [
     "Truth",
     "VocInstances",
     "augment",
+    "decode_image",
     "open_dataset",
     "read_image",
     "read_labels",

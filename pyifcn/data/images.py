@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -47,20 +48,29 @@ def read_image(
         pyifcn.data.checks.ImageError: nowhere.png does not exist
     """
     path = checked_file(path)
-    try:
-        with Image.open(path) as image:
-            check_pixels(image.height, image.width)
-            if _loses_channels(image):
-                raise UnidentifiedImageError(f"{path} has channels that Pillow does not read")
-            return _as_rgb(_turned(image, size))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{path} is too large: {error}") from None
-    except Exception as error:  # decoders raise nearly anything on damaged data
-        if tiff.is_tiff(path):
-            return _as_composite(*tiff.read_channels(path, error))
-        if isinstance(error, UnidentifiedImageError):
-            raise ImageError(f"{path} is not an image in a known format") from None
-        raise ImageError(f"{path} cannot be decoded: {error}") from error
+    return _decoded(path, str(path), size)
+
+
+def decode_image(content: bytes, name: str) -> npt.NDArray[np.uint8]:
+    """Read an image from the bytes of its file, as `read_image` does.
+
+    Args:
+        content: A whole file in any format that Pillow reads.
+        name: What errors call it.
+
+    Returns:
+        uint8 (H, W, 3).
+
+    Raises:
+        ImageError: As `read_image`; the message begins with the name.
+
+    Example:
+        >>> decode_image(b"no picture", "row 3")
+        Traceback (most recent call last):
+        ...
+        pyifcn.data.checks.ImageError: row 3 is not an image in a known format
+    """
+    return _decoded(content, name)
 
 
 def checked_file(path: str | os.PathLike[str]) -> Path:
@@ -75,6 +85,25 @@ def checked_file(path: str | os.PathLike[str]) -> Path:
     if path.is_dir():
         raise ImageError(f"{path} is a folder, not an image file")
     return path
+
+
+def _decoded(
+    file: Path | bytes, name: str, size: tuple[int, int] | None = None
+) -> npt.NDArray[np.uint8]:
+    try:
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
+            check_pixels(image.height, image.width)
+            if _loses_channels(image):
+                raise UnidentifiedImageError(f"{name} has channels that Pillow does not read")
+            return _as_rgb(_turned(image, size))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{name} is too large: {error}") from None
+    except Exception as error:  # decoders raise nearly anything on damaged data
+        if tiff.is_tiff(file):
+            return _as_composite(*tiff.read_channels(file, name, error))
+        if isinstance(error, UnidentifiedImageError):
+            raise ImageError(f"{name} is not an image in a known format") from None
+        raise ImageError(f"{name} cannot be decoded: {error}") from error
 
 
 def _turned(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:

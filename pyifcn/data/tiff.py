@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,17 +26,21 @@ class CodecError(ImageError):
     """tifffile needs another package to decompress a file."""
 
 
-def is_tiff(path: Path) -> bool:
-    """Whether a file begins as TIFF or BigTIFF."""
+def is_tiff(file: Path | bytes) -> bool:
+    """Whether a file, or the bytes of one, begins as TIFF or BigTIFF."""
+    if isinstance(file, bytes):
+        return file[:4] in _MARKS
     try:
-        with path.open("rb") as file:
-            return file.read(4) in _MARKS
+        with file.open("rb") as opened:
+            return opened.read(4) in _MARKS
     except OSError:
         return False
 
 
-def read_channels(path: Path, pillow: Exception) -> tuple[npt.NDArray[np.generic], bool]:
-    """The first frame of a file on which Pillow raised an error.
+def read_channels(
+    file: Path | bytes, name: str, pillow: Exception
+) -> tuple[npt.NDArray[np.generic], bool]:
+    """The first frame of a file, called `name`, on which Pillow raised an error.
 
     Returns:
         (C, H, W), C at least 1, and whether the first three are red, green and blue.
@@ -45,14 +50,14 @@ def read_channels(path: Path, pillow: Exception) -> tuple[npt.NDArray[np.generic
     """
     if importlib.util.find_spec("tifffile") is None:
         raise ImageError(
-            f"{path} cannot be decoded: {pillow} "
+            f"{name} cannot be decoded: {pillow} "
             '(tifffile reads more kinds: pip install "pyifcn[data]")'
         ) from pillow
-    with _first_series(path) as series:
+    with _first_series(file, name) as series:
         axes = str(series.axes).replace("S", "C", 1)  # samples of a pixel are channels too
         known = {"Y", "X"} <= set(axes) and len(set(axes)) == len(axes)
         if not known or series.dtype.kind not in "buif":
-            raise ImageError(f"{path} holds axes {series.axes} of {series.dtype}: it is no image")
+            raise ImageError(f"{name} holds axes {series.axes} of {series.dtype}: it is no image")
         values = series.asarray()
         for axis in sorted(set(axes) - set("CYX")):
             values = values.take(0, axes.index(axis))
@@ -72,7 +77,7 @@ def read_plane(path: Path) -> npt.NDArray[np.generic]:
         ImportError: If tifffile is not installed.
     """
     needed("tifffile", f"{path}: reading TIFF label images")
-    with _first_series(path) as series:
+    with _first_series(path, str(path)) as series:
         sides = [n for n, axis in zip(series.shape, series.axes, strict=True) if axis in "YX"]
         if len(sides) != 2 or series.size != sides[0] * sides[1]:
             shape = " x ".join(map(str, series.shape))
@@ -81,26 +86,26 @@ def read_plane(path: Path) -> npt.NDArray[np.generic]:
 
 
 @contextmanager
-def _first_series(path: Path) -> Iterator[Any]:
+def _first_series(file: Path | bytes, name: str) -> Iterator[Any]:
     """The first of tifffile's series, once it is known that the file holds all of it."""
     import tifffile
 
     try:
-        with tifffile.TiffFile(path) as file:
-            series = file.series[0]
+        with tifffile.TiffFile(io.BytesIO(file) if isinstance(file, bytes) else file) as opened:
+            series = opened.series[0]
             page = series.keyframe
             check_pixels(page.imagelength, page.imagewidth)
             if not series.size:
                 raise ValueError("it has no pixels")
-            _check_whole(series, path.stat().st_size)
+            _check_whole(series, len(file) if isinstance(file, bytes) else file.stat().st_size)
             yield series
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{path} is too large: {error}") from None
+        raise ImageError(f"{name} is too large: {error}") from None
     except Exception as error:  # damaged files raise nearly anything
         kind = CodecError if "imagecodecs" in str(error) else ImageError
-        raise kind(f"{path} cannot be decoded: {error}") from error
+        raise kind(f"{name} cannot be decoded: {error}") from error
 
 
 def _check_whole(series: Any, size: int) -> None:

@@ -74,9 +74,12 @@ def write_results(path: str | os.PathLike[str], records: Iterable[dict[str, Any]
         OSError: If the file cannot be written.
         ValueError: If a score is NaN or infinite.
     """
-    lines = ",\n".join(json.dumps(record, allow_nan=False) for record in records)
-    with written_whole(path) as temporary:
-        temporary.write_text(f"[\n{lines}\n]\n" if lines else "[]\n", encoding="utf-8")
+    with written_whole(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        before = "[\n"
+        for record in records:
+            file.write(before + json.dumps(record, allow_nan=False))
+            before = ",\n"
+        file.write("[]\n" if before == "[\n" else "\n]\n")
 
 
 def read_results(path: str | os.PathLike[str]) -> dict[int | str, Prediction]:

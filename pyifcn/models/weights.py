@@ -102,13 +102,7 @@ def load(name_or_path: str | os.PathLike[str], backbone: nn.Module | None = None
         >>> load("nuclei").window
         21
     """
-    path = Path(name_or_path)
-    if str(name_or_path) in available():
-        path = _FOLDER / f"{name_or_path}.safetensors"
-    elif not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is neither a file nor one of the shipped weights ({', '.join(available())})"
-        )
+    path = weights_file(name_or_path)
     state, metadata = _read(path)
     try:
         model = _build(metadata, backbone)
@@ -117,6 +111,22 @@ def load(name_or_path: str | os.PathLike[str], backbone: nn.Module | None = None
     load_exact(model, state, str(path))
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval()
+
+
+def weights_file(name_or_path: str | os.PathLike[str]) -> Path:
+    """The file of weights that `load` would read.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    path = Path(name_or_path)
+    if str(name_or_path) in available():
+        return _FOLDER / f"{name_or_path}.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is neither a file nor one of the shipped weights ({', '.join(available())})"
+        )
+    return path
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
