@@ -73,16 +73,20 @@ def gpus() -> list[str]:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     session = getattr(config, "_benchmarksession", None)
     groups = defaultdict(dict)
+    reports = terminalreporter.stats.get("passed", [])
+    lines = [text for r in reports for name, text in r.user_properties if name == "line"]
     for bench in getattr(session, "benchmarks", []):
         if "who" in bench.extra_info and not bench.has_error:
             groups[bench.group][bench.extra_info["who"]] = bench
-    if not groups:
+    if not groups and not lines:
         return
     speed = copy_speed()
     terminalreporter.section("ratios of medians in this run")
     for line in gpus():
         terminalreporter.line(f"GPU: {line}")
     terminalreporter.line(f"this machine copies {speed / 1e9:.1f} GB/s on one thread")
+    for line in lines:
+        terminalreporter.line(line)
     for group, members in groups.items():
         line = f"{group}: "
         ours = members.get(US)

@@ -1,4 +1,4 @@
-"""The program: ``pyifcn demo | propose | train | evaluate | info``."""
+"""The program: ``pyifcn demo | propose | train | evaluate | compare | info``."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ import numpy as np
 import pyifcn
 
 if TYPE_CHECKING:
-    from pyifcn.data import AnnotatedImages
-    from pyifcn.models import InstanceFCN
+    from pyifcn.data import AnnotatedImages, Sample
+    from pyifcn.models import Network
 
 _T = TypeVar("_T")
 _SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -370,9 +370,18 @@ def _is_folder(output: str) -> bool:
 class _TrainCommand(click.Command):
     """A command with a flag for each field of ``pyifcn.training.Config``, found when used."""
 
+    left_out: tuple[str, ...] = ()
+
     def get_params(self, context: click.Context) -> list[click.Parameter]:
         """The command's own parameters, and those of the configuration."""
-        return [*super().get_params(context), *_config_options()]
+        own = [option for option in _config_options() if option.name not in self.left_out]
+        return [*super().get_params(context), *own]
+
+
+class _CompareCommand(_TrainCommand):
+    """The same, but the view is what is compared."""
+
+    left_out = ("view",)
 
 
 @cache
@@ -416,6 +425,7 @@ def _config_option(field: dataclasses.Field[Any], text: str) -> click.Option:
     cls=_TrainCommand,
     epilog=_examples(
         "pyifcn train --preset nuclei --images images/ --annotations train.json --output runs/mine",
+        "torchrun --nproc-per-node=8 -m pyifcn train --images images/ ...",
         "pyifcn propose cell.png --weights runs/mine/weights.safetensors",
     ),
 )
@@ -452,6 +462,12 @@ def _config_option(field: dataclasses.Field[Any], text: str) -> click.Option:
 @click.option(
     "--weights", metavar="NAME|FILE", help="Start from this network instead of a new one."
 )
+@click.option(
+    "--head",
+    type=click.Choice(["instance_fcn", "deep_mask", "fcn", "fcis"]),
+    help="What stands on the backbone: instance_fcn if nothing is said; fcn and fcis learn the "
+    "annotations' categories.",
+)
 @click.option("--tensorboard", is_flag=True, help="Log to TensorBoard as well.")
 @_device_option
 def train(
@@ -465,17 +481,19 @@ def train(
     backbone: str | None,
     pretrained: Path | None,
     weights: str | None,
+    head: str | None,
     tensorboard: bool,
     device: str | None,
     **changes: Any,
 ) -> None:
     """Train a network on annotated images.
 
-    A run that was stopped goes on when the same command is given again.
+    A run that was stopped goes on when the same command is given again. Started by torchrun,
+    several processes train together.
     """
-    if weights and (backbone or pretrained):
+    if weights and (backbone or pretrained or head):
         raise click.UsageError(
-            "--weights brings its own backbone: leave out --backbone and --pretrained",
+            "--weights brings its own network: leave out --backbone, --pretrained and --head",
             click.get_current_context(),
         )
     import torch
@@ -484,15 +502,21 @@ def train(
     from pyifcn.models import load
 
     given = {name: value for name, value in changes.items() if value is not None}
-    config = training.preset(preset, **given)
+    loaded = load(weights) if weights else None
+    head = loaded.kind if loaded else head or "instance_fcn"
+    config = training.preset(preset, head, **given)
     data = _open(annotations, images, kind, split, on_error)
     if data.images is None:
         raise click.UsageError("give --images", click.get_current_context())
     torch.manual_seed(config.seed)
-    model = load(weights) if weights else training.network(preset, backbone, pretrained)
-    training.train(model.to(_device(device)), data, config, output, tensorboard=tensorboard)
-    click.echo(f"trained {config.steps} steps: {output / 'weights.safetensors'}")
-    _count_skipped(data)
+    model = loaded or training.network(
+        preset, backbone, pretrained, head=head, categories=data.categories
+    )
+    with training.processes(_device(device)) as own:
+        training.train(model.to(own), data, config, output, tensorboard=tensorboard)
+        if training.is_first():
+            click.echo(f"trained {config.steps} steps: {output / 'weights.safetensors'}")
+            _count_skipped(data)
 
 
 @program.command(
@@ -579,6 +603,105 @@ def evaluate(
     _count_skipped(data)
 
 
+@program.command(
+    cls=_CompareCommand,
+    epilog=_examples(
+        "pyifcn compare --output runs/shapes",
+        "pyifcn compare --preset nuclei --images images/ --annotations train.json --val val.json "
+        "--steps 4000 --output runs/nuclei",
+    ),
+)
+@click.option(
+    "--preset",
+    type=click.Choice(["shapes", "nuclei", "photographs"]),
+    default="shapes",
+    show_default=True,
+    help="The trunk, and the default of every option below; shapes draws its images itself.",
+)
+@click.option("--images", type=_PATH, metavar="DIR", help="The folder of the images.")
+@click.option("--annotations", type=_PATH, metavar="PATH", help="Annotations to train on.")
+@click.option("--val", type=_PATH, metavar="PATH", help="Annotations to measure on.")
+@click.option(
+    "--output",
+    type=_PATH,
+    required=True,
+    metavar="DIR",
+    help="Folder for table.md, table.json, page.md with its pictures, and a run of each network.",
+)
+@click.option(
+    "--heads",
+    default="fcn,deepmask,k1,k3,k5,k7,fcis",
+    show_default=True,
+    metavar="A,B,...",
+    help="What to compare; k5 is InstanceFCN with 5 x 5 maps.",
+)
+@click.option(
+    "--views",
+    default="crop,image",
+    show_default=True,
+    metavar="A,B",
+    help="What to train on: crops, whole images, or both.",
+)
+@click.option(
+    "--backbone",
+    type=click.Choice(["residual", "squeezenet", "vgg16"]),
+    help="Instead of the preset's.",
+)
+@click.option(
+    "--pretrained",
+    type=_PATH,
+    metavar="FILE",
+    help="The backbone's weights: SqueezeNet's .npz, or torchvision's state dict for VGG-16.",
+)
+@_device_option
+def compare(
+    preset: str,
+    images: Path | None,
+    annotations: Path | None,
+    val: Path | None,
+    output: Path,
+    heads: str,
+    views: str,
+    backbone: str | None,
+    pretrained: Path | None,
+    device: str | None,
+    **changes: Any,
+) -> None:
+    """Train the heads on one trunk with one budget, and measure them side by side.
+
+    A comparison that was stopped goes on when the same command is given again.
+    """
+    from pyifcn import comparison
+    from pyifcn.data import SyntheticShapes
+
+    train_data: Sequence[Sample]
+    val_data: Sequence[Sample]
+    if images is not None and annotations is not None and val is not None:
+        train_data, val_data = (
+            _open(path, images, None, None, "refuse") for path in (annotations, val)
+        )
+    elif images or annotations or val or preset != "shapes":
+        raise click.UsageError(
+            "give all of --images, --annotations and --val", click.get_current_context()
+        )
+    else:
+        train_data = SyntheticShapes(400, size=(128, 128))
+        val_data = SyntheticShapes(60, size=(128, 128), seed=1)
+    comparison.compare(
+        train_data,
+        val_data,
+        output,
+        preset=preset,
+        heads=[head.strip() for head in heads.split(",")],
+        views=[view.strip() for view in views.split(",")],
+        changes={name: value for name, value in changes.items() if value is not None},
+        backbone=backbone,
+        pretrained=pretrained,
+        device=_device(device),
+        echo=click.echo,
+    )
+
+
 @program.command()
 def info() -> None:
     """Say what is installed and what runs the kernels."""
@@ -633,7 +756,7 @@ def _count_skipped(data: AnnotatedImages) -> None:
         click.echo(f"pyifcn: {len(data)} images used, {len(data.skipped)} skipped", err=True)
 
 
-def _load(weights: str, device: str | None) -> InstanceFCN:
+def _load(weights: str, device: str | None) -> Network:
     from pyifcn.models import load
 
     return load(weights).to(_device(device))

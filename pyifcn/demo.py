@@ -31,6 +31,7 @@ def run(
 
     Raises:
         OSError: the folder cannot be written.
+        ValueError: the weights are not of an InstanceFCN.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stages: dict[str, float] = {}
@@ -38,6 +39,8 @@ def run(
         sample = SyntheticNuclei(1, size=(384, 512), seed=seed, coverage=(0.3, 0.4))[0]
     with _timed(stages, "load the weights"):
         model = load(weights)
+        if not isinstance(model, InstanceFCN):
+            raise ValueError(f"weights {weights} are of {type(model).__name__}, not InstanceFCN")
     with _timed(stages, "score maps"):
         levels = model.pyramid(sample.image)
     with _timed(stages, "proposals"):

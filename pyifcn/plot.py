@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,6 +154,42 @@ def _color_apart(masks: Masks) -> npt.NDArray[np.int64]:
     return chosen
 
 
+def panels(
+    rows: Sequence[Sequence[tuple[str, Pixels]]], *, columns: int = 4, side: int = 400
+) -> Pixels:
+    """Pictures with titles, side by side.
+
+    Args:
+        rows: titles and pictures uint8 (H, W, 3); a longer row goes on below.
+        columns: how many stand side by side.
+        side: of the square that a picture is fitted into, in pixels.
+
+    Returns:
+        uint8 RGB.
+
+    Example:
+        >>> panels([[("a", np.zeros((4, 8, 3), np.uint8))]], side=100).shape
+        (186, 140, 3)
+    """
+    lines = [row[i : i + columns] for row in rows for i in range(0, len(row), columns)]
+    gap, title = 20, 46
+    width = gap + max((len(line) for line in lines), default=0) * (side + gap)
+    canvas = Image.new("RGB", (width, gap + len(lines) * (side + title + gap)), _PAPER)
+    pen = ImageDraw.Draw(canvas)
+    for number, line in enumerate(lines):
+        top = gap + number * (side + title + gap)
+        for place, (text, pixels) in enumerate(line):
+            left = gap + place * (side + gap)
+            font = ImageFont.load_default(20)
+            pen.text((left, top + title - 14), text, font=font, fill=_INK, anchor="ls")
+            height, wide = pixels.shape[:2]
+            scale = side / max(height, wide, 1)
+            fitted = max(round(wide * scale), 1), max(round(height * scale), 1)
+            smooth = Image.Resampling.NEAREST if scale > 8 else Image.Resampling.LANCZOS
+            canvas.paste(Image.fromarray(pixels).resize(fitted, smooth), (left, top + title))
+    return np.asarray(canvas)
+
+
 def score_map_figure(
     image: Pixels,
     score_maps: Floats,
@@ -270,7 +307,7 @@ class _Figure:
                 tile = self._cut(
                     Image.fromarray(_sigmoid(self.maps[i * self.grid + j])), 1, around, side
                 )
-                colored = _heat(np.asarray(tile))
+                colored = heat(np.asarray(tile))
                 start = (around - self.size) / 2
                 cell = [
                     round(step * (start + edge))
@@ -290,7 +327,7 @@ class _Figure:
 
     def _draw_assembled(self, assembled: Floats, left: int, top: int) -> None:
         self._title("assembled: each cell from its own map", left, top)
-        shown = Image.fromarray(_heat(_sigmoid(assembled))).resize(
+        shown = Image.fromarray(heat(_sigmoid(assembled))).resize(
             (_SIDE, _SIDE), Image.Resampling.NEAREST
         )
         self.canvas.paste(shown, (left, top))
@@ -350,8 +387,8 @@ def _sigmoid(logits: Floats) -> Floats:
     return np.asarray(1 / (1 + np.exp(-np.clip(logits, -80, 80))), dtype=np.float32)
 
 
-def _heat(values: Floats) -> Pixels:
-    """Values in 0..1, any shape, as colours."""
+def heat(values: Floats) -> Pixels:
+    """Values in 0..1, any shape, as colours: uint8 (..., 3), from night blue to pale yellow."""
     at = np.clip(values, 0, 1) * (len(_HEAT) - 1)
     low = np.minimum(at.astype(int), len(_HEAT) - 2)
     part = (at - low)[..., None]

@@ -96,7 +96,7 @@ def test_help_names_every_command_and_shows_examples(run):
     for arguments in ([], ["--help"], ["-h"]):
         status, out, err = run(*arguments)
         assert (status, err) == (0, "")
-        for command in ("demo", "propose", "train", "evaluate", "info"):
+        for command in ("demo", "propose", "train", "evaluate", "compare", "info"):
             assert command in out
     for command in ("demo", "propose", "train", "evaluate"):
         status, out, _ = run(command, "--help")
@@ -356,6 +356,47 @@ def test_train_then_propose_and_evaluate(run, tmp_path):
     assert run("propose", "images", *weights, "--score-threshold", 0, "--overlay", "o")[0] == 0
     assert json.loads(run("evaluate", *data, *weights, "--json")[1])["images"] == 2
     assert run("train", *data, "--output", "more", *weights, *small, "--steps", 1)[0] == 0
+
+
+@pytest.mark.parametrize("head", ["deep_mask", "fcn", "fcis"])
+def test_other_heads_train_then_propose_and_evaluate(run, tmp_path, head):
+    samples = write_images(tmp_path / "in")
+    write_annotations(tmp_path / "a.json", samples)
+    data = ["--images", "in", "--annotations", "a.json"]
+    small = ["--steps", "2", "--batch", "1", "--crop", "64", "--precision", "float32"]
+    status, _, err = run("train", *data, "--output", "run", "--head", head, *small)
+    assert (status, err) == (0, "")
+    weights = ["--weights", "run/weights.safetensors"]
+    for every in ([], ["--all-proposals"]):
+        status, out, err = run("evaluate", *data, *weights, "--max-proposals", "10", *every)
+        assert (status, err) == (0, "")
+        assert "AR@10" in out
+    assert run("propose", "in", *weights, "--score-threshold", "0")[0] == 0
+    if head != "deep_mask":
+        said = refused(run("demo", *weights))
+        assert "not InstanceFCN" in said
+
+
+def test_compare(run, tmp_path):
+    samples = write_images(tmp_path / "in")
+    write_annotations(tmp_path / "a.json", samples)
+    data = ["--images", "in", "--annotations", "a.json", "--val", "a.json"]
+    small = ["--steps", "1", "--batch", "1", "--crop", "64", "--precision", "float32"]
+    chosen = ["--heads", "k3", "--views", "crop", "--preset", "nuclei"]
+    status, out, err = run("compare", *data, *small, *chosen, "--output", "out")
+    assert (status, err) == (0, "")
+    assert out.startswith("1/1 k3-crop: AR@10, 100, 1000 ")
+    assert out.endswith(f"table and pictures: {Path('out/page.md')}\n")
+    assert "InstanceFCN, k = 3" in Path("out/table.md").read_text()
+    for options, message in (
+        (["--heads", "k2"], "heads must be among"),
+        (["--views", "both"], "views must be among"),
+        (["--images", "in"], "give all of --images, --annotations and --val"),
+        (["--preset", "nuclei"], "give all of --images, --annotations and --val"),
+        (["--view", "crop"], "No such option"),
+    ):
+        assert message in refused(run("compare", "--output", "other", *options))
+    assert not Path("other").exists()
 
 
 def test_train_refuses_bad_input(run, tmp_path):

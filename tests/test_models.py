@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-import pyifcn.models.instance_fcn
+import pyifcn.models.network
 from pyifcn.data import SyntheticNuclei
 from pyifcn.evaluation import detection_quality
 from pyifcn.models import (
@@ -106,7 +106,7 @@ def test_tiles_are_as_good_as_the_whole(model, monkeypatch):
     planes = torch.rand(1, 1, 301, 167)
     with torch.inference_mode():
         score_maps, objectness = model.score(planes)
-        monkeypatch.setattr(pyifcn.models.instance_fcn, "_TILE", 4 * model.backbone.reach)
+        monkeypatch.setattr(pyifcn.models.network, "_TILE", 4 * model.backbone.reach)
         tiled_maps, tiled_objectness = model._score_in_tiles(planes)
     torch.testing.assert_close(tiled_maps, score_maps, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(tiled_objectness, objectness, rtol=1e-4, atol=1e-5)

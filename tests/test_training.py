@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("torch", reason="training needs PyTorch")
 import torch
 
+import pyifcn
 from pyifcn.data import Sample, SyntheticNuclei
 from pyifcn.masks import Masks
 from pyifcn.models import InstanceFCN, ResidualPyramid, load
@@ -183,7 +184,7 @@ def test_crowds_are_no_negatives(rng):
     layers[0, 10:20, 10:30] = -1
     sampled = sample_windows(layers, 2, 7, Config(), rng)
     assert not len(sampled.centres)
-    assert (~sampled.negative).sum() == 5 * 10
+    assert (sampled.chance == 0).sum() == 5 * 10
 
 
 @pytest.mark.parametrize("mask_weight", [1.0, 2.5])
@@ -197,17 +198,16 @@ def test_loss_is_the_papers(rng, mask_weight):
         truth = rng.choice([0, 0.25, 1], (4, 7, 7)).astype(np.float32)
         truth[:, [0, -1]] = truth[:, :, [0, -1]] = 0
         negative = rng.random((11, 12)) < 0.5
-        views.append(Windows(centres, np.ones(4, bool), truth, truth.sum((1, 2)), negative))
+        chance = (rng.random((11, 12), np.float32) + 0.5) * negative
+        views.append(Windows(centres, np.ones(4, bool), truth, truth.sum((1, 2)), chance))
     for view in views:  # truths have nothing outside the image
         for (y, x), truth in zip(view.centres, view.truth, strict=True):
             rows, columns = y - 3 + np.arange(7), x - 3 + np.arange(7)
             truth[(rows < 0) | (rows > 10)] = 0
             truth[:, (columns < 0) | (columns > 11)] = 0
-    drawn = negatives(
-        torch.tensor(objectness), views, config, torch.Generator().manual_seed(3)
-    ).tolist()
+    drawn = negatives(torch.tensor(objectness), views, config).tolist()
     assert len(drawn) == 2 * (9 - 4)
-    assert all(views[b].negative[y, x] for b, y, x in drawn)
+    assert all(views[b].chance[y, x] > 0 for b, y, x in drawn)
     windows = [(b, *centre) for b in range(2) for centre in views[b].centres.tolist()] + drawn
     truths = [*views[0].truth, *views[1].truth, *[None] * len(drawn)]
     parts = window_loss(
@@ -215,7 +215,9 @@ def test_loss_is_the_papers(rng, mask_weight):
         torch.tensor(objectness),
         views,
         config,
-        torch.Generator().manual_seed(3),
+        masks_at=lambda maps, windows, pad_value: pyifcn.assemble(
+            maps, windows, 7, pad_value=pad_value
+        ),
     )
     expected = reference_loss(score_maps, objectness, windows, truths, config)
     assert parts["loss"].item() == pytest.approx(expected, rel=1e-5)
@@ -224,12 +226,11 @@ def test_loss_is_the_papers(rng, mask_weight):
 def test_hardest_negatives_have_the_highest_objectness(rng):
     objectness = torch.tensor(rng.normal(size=(1, 9, 9)))
     empty = np.zeros((0, 7, 7), np.float32)
-    view = Windows(
-        np.zeros((0, 2), int), np.zeros(0, bool), empty, np.zeros(0), rng.random((9, 9)) < 0.6
-    )
+    chance = rng.random((9, 9), np.float32) * (rng.random((9, 9)) < 0.6)
+    view = Windows(np.zeros((0, 2), int), np.zeros(0, bool), empty, np.zeros(0), chance)
     config = Config(windows=10, hardest=0.5)
-    rows = negatives(objectness, [view], config, torch.Generator())
-    allowed = np.where(view.negative, objectness[0].numpy(), -np.inf)
+    rows = negatives(objectness, [view], config)
+    allowed = np.where(chance > 0, objectness[0].numpy(), -np.inf)
     assert set(objectness[tuple(rows[:5].T)].tolist()) == set(np.sort(allowed.ravel())[-5:])
     assert len({tuple(row) for row in rows.tolist()}) == 10
 
@@ -241,7 +242,7 @@ def test_gradients_reach_every_weight():
     config = replace(SMALL, mask_negatives=True)
     planes, layers = make_view(make_scene(sample, model.preprocess), config, 42, rng)
     windows = sample_windows(layers, 2, 21, config, rng)
-    parts = window_loss(*model.score(planes[None]), [windows], config, torch.Generator())
+    parts = window_loss(*model.score(planes[None]), [windows], config, masks_at=model.masks_at)
     parts["loss"].backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 

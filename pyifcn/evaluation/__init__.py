@@ -3,6 +3,7 @@
 Needs NumPy and Pillow, but not PyTorch.
 """
 
+from pyifcn.evaluation.average_precision import average_precision
 from pyifcn.evaluation.matching import THRESHOLDS
 from pyifcn.evaluation.quality import (
     DetectionQuality,
@@ -18,6 +19,7 @@ __all__ = [
     "THRESHOLDS",
     "DetectionQuality",
     "MatchCounts",
+    "average_precision",
     "average_recall",
     "coco_results",
     "detection_quality",

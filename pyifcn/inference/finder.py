@@ -15,12 +15,12 @@ from pyifcn._array import as_numpy
 from pyifcn.masks import Masks
 
 if TYPE_CHECKING:
-    from pyifcn.models import InstanceFCN
+    from pyifcn.models import Network
     from pyifcn.ops.propose import Proposals
 
 
 def find(
-    model: InstanceFCN,
+    model: Network,
     image: npt.NDArray[np.uint8],
     *,
     max_proposals: int | None = None,
@@ -47,14 +47,14 @@ def find(
         ((32, 48), 0)
     """
     scores: Any
-    if all_proposals:
-        found = cast("Proposals[Any]", model.propose(image, max_proposals=max_proposals))
+    propose = getattr(model, "propose", None)
+    if all_proposals and propose is not None:
+        found = cast("Proposals[Any]", propose(image, max_proposals=max_proposals))
         found = found[found.scores >= (score_threshold or 0)]
         masks, scores = found.masks, found.scores
-    else:
-        masks, scores = model.segment(
-            image, max_proposals=max_proposals, score_threshold=score_threshold
-        )
+    else:  # a network without proposals has no more than what it finds doubtful
+        threshold = score_threshold or 0 if all_proposals else score_threshold
+        masks, scores = model.segment(image, max_proposals=max_proposals, score_threshold=threshold)
     return masks.numpy(), as_numpy(scores, "scores")
 
 
@@ -99,14 +99,14 @@ class Finder:
             "all_proposals": all_proposals,
         }
         self._content = weights_file(weights).read_bytes()
-        self._loaded: InstanceFCN | None = load(weights)  # now, so that wrong weights fail at once
+        self._loaded: Network | None = load(weights)  # now, so that wrong weights fail at once
 
     @cached_property
-    def model(self) -> InstanceFCN:
+    def model(self) -> Network:
         """The network, on its device."""
         return (self._loaded or self._load()).to(_device(self.device))
 
-    def _load(self) -> InstanceFCN:
+    def _load(self) -> Network:
         from pyifcn.models import load
 
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Networks that predict instance-sensitive score maps (need PyTorch: ``pyifcn[models]``)."""
+"""Networks that find instances (need PyTorch: ``pyifcn[models]``)."""
 
 try:
     import safetensors as safetensors
@@ -11,21 +11,32 @@ except ModuleNotFoundError as error:
     ) from None
 
 from pyifcn.models.adapters import adapt
-from pyifcn.models.instance_fcn import Backbone, InstanceFCN, TestSettings
+from pyifcn.models.deep_mask import DeepMask
+from pyifcn.models.fcis import FCIS
+from pyifcn.models.fcn import FCN
+from pyifcn.models.instance_fcn import InstanceFCN
+from pyifcn.models.network import Backbone, Instances, Network, TestSettings
 from pyifcn.models.preprocess import Preprocess, preprocess
 from pyifcn.models.residual import ResidualPyramid
 from pyifcn.models.squeezenet import SqueezeNet
 from pyifcn.models.vgg import VGG16
 from pyifcn.models.weights import available, build_backbone, load, save
+from pyifcn.models.window_network import WindowNetwork
 
 __all__ = [
+    "FCIS",
+    "FCN",
     "VGG16",
     "Backbone",
+    "DeepMask",
     "InstanceFCN",
+    "Instances",
+    "Network",
     "Preprocess",
     "ResidualPyramid",
     "SqueezeNet",
     "TestSettings",
+    "WindowNetwork",
     "adapt",
     "available",
     "build_backbone",

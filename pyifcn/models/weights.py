@@ -15,7 +15,11 @@ from safetensors.torch import save as serialize
 from torch import nn
 
 from pyifcn.data.files import written_whole
-from pyifcn.models.instance_fcn import InstanceFCN, TestSettings
+from pyifcn.models.deep_mask import DeepMask
+from pyifcn.models.fcis import FCIS
+from pyifcn.models.fcn import FCN
+from pyifcn.models.instance_fcn import InstanceFCN
+from pyifcn.models.network import Network, TestSettings
 from pyifcn.models.pretrained import load_exact
 from pyifcn.models.residual import ResidualPyramid
 from pyifcn.models.squeezenet import SqueezeNet
@@ -31,6 +35,9 @@ _BACKBONES: dict[str, tuple[Callable[..., nn.Module], tuple[str, ...]]] = {
     "residual": (ResidualPyramid, ("inputs", "widths", "blocks", "channels")),
     "squeezenet": (SqueezeNet, ("stride",)),
     "vgg16": (VGG16, ()),
+}
+_NETWORKS: dict[str, type[Network]] = {
+    network.kind: network for network in (InstanceFCN, DeepMask, FCN, FCIS)
 }
 
 
@@ -53,7 +60,7 @@ def build_backbone(name: str, **options: Any) -> nn.Module:
     return make(**options)
 
 
-def save(model: InstanceFCN, path: str | os.PathLike[str]) -> None:
+def save(model: Network, path: str | os.PathLike[str]) -> None:
     """Writes a network's weights, architecture and test settings, whole or not at all.
 
     Args:
@@ -65,10 +72,9 @@ def save(model: InstanceFCN, path: str | os.PathLike[str]) -> None:
         OSError: If the file cannot be written.
     """
     metadata = {
+        "network": model.kind,
         "backbone": _describe(model.backbone),
-        "grid": model.grid,
-        "window": model.window,
-        "width": model.width,
+        **{name: getattr(model, name) for name in model.options},
         "preprocess": model.preprocess.name,
         "settings": asdict(model.settings),
     }
@@ -77,7 +83,7 @@ def save(model: InstanceFCN, path: str | os.PathLike[str]) -> None:
         partial.write_bytes(serialize(state, {_KEY: json.dumps(metadata)}))
 
 
-def load(name_or_path: str | os.PathLike[str], backbone: nn.Module | None = None) -> InstanceFCN:
+def load(name_or_path: str | os.PathLike[str], backbone: nn.Module | None = None) -> Network:
     """Reads a network that ``save`` wrote.
 
     Args:
@@ -137,21 +143,23 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return state, described
 
 
-def _build(metadata: dict[str, Any], backbone: nn.Module | None) -> InstanceFCN:
+def _build(metadata: dict[str, Any], backbone: nn.Module | None) -> Network:
     if backbone is None:
         described = metadata["backbone"]
         if described is None:
             raise ValueError("its backbone is not described, so it must be given")
         backbone = build_backbone(described["name"], **described["options"])
+    make = _NETWORKS[metadata.get("network", "instance_fcn")]
+    options = {name: metadata[name] for name in make.options}
+    if "categories" in options:
+        options["categories"] = {int(key): name for key, name in options["categories"].items()}
     settings: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in metadata["settings"].items()
     }
-    return InstanceFCN(
+    return make(
         backbone,
-        metadata["grid"],
-        metadata["window"],
-        width=metadata["width"],
+        **options,
         preprocess=metadata["preprocess"],
         settings=TestSettings(**settings),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,9 @@ import torch
 from pyifcn.data.files import written_whole
 from pyifcn.training.config import Config
 
-__all__ = ["Log", "read_checkpoint", "write_checkpoint"]
+__all__ = ["Log", "read_checkpoint", "what_counts", "write_checkpoint"]
 
 _FREE = {"cache", "workers", "save_every"}  # what may differ from one start of a run to the next
-_COLUMNS = ("step", "loss", "objectness", "mask", "quality", "learning_rate", "gradient")
 
 
 def write_checkpoint(path: Path, config: Config, step: int, state: Mapping[str, Any]) -> None:
@@ -38,13 +37,18 @@ def read_checkpoint(path: Path, config: Config, device: torch.device) -> dict[st
         before = state["config"]
     except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError):
         raise ValueError(f"{path} is not a checkpoint") from None
-    for name, value in _plain(config).items():
-        if name not in _FREE and before.get(name) != value:
+    for name, value in what_counts(config).items():
+        if before.get(name) != value:
             raise ValueError(
                 f"{path} is of a run with {name} = {before.get(name)}, not {value}; "
                 "give the same options or another folder"
             )
     return dict(state)
+
+
+def what_counts(config: Config) -> dict[str, Any]:
+    """The fields of a configuration that a run's result depends on."""
+    return {name: value for name, value in _plain(config).items() if name not in _FREE}
 
 
 def _plain(config: Config) -> dict[str, Any]:
@@ -58,25 +62,29 @@ class Log:
     Args:
         folder: Where ``log.csv`` stands.
         step: The first step to come; later lines of a run that was killed are dropped.
+        parts: Names of the loss's parts.
         tensorboard: Write TensorBoard's events too.
 
     Raises:
         ImportError: If TensorBoard is asked for and not installed.
     """
 
-    def __init__(self, folder: Path, step: int, tensorboard: bool = False) -> None:
+    def __init__(
+        self, folder: Path, step: int, parts: Sequence[str], tensorboard: bool = False
+    ) -> None:
+        columns = ("step", *parts, "learning_rate", "gradient")
         path = folder / "log.csv"
         kept: list[dict[str, str]] = []
         if step and path.exists():
             with path.open(newline="") as file:
                 kept = list(csv.DictReader(file))[:step]
         with written_whole(path) as partial, partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, _COLUMNS)
+            writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(kept)
         self._board = _summary_writer(folder, step) if tensorboard else None
         self._file = path.open("a", newline="")
-        self._writer = csv.DictWriter(self._file, _COLUMNS)
+        self._writer = csv.DictWriter(self._file, columns)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Adds a step's values."""

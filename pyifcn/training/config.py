@@ -155,11 +155,30 @@ _NUCLEI = Config(
     precision="bfloat16",
 )
 
-_PRESETS = {"photographs": Config(), "nuclei": _NUCLEI}
+_SHAPES = replace(
+    _NUCLEI,
+    steps=1000,
+    batch=8,
+    rotate=0.0,
+    elastic=0.0,
+    intensity=0.3,
+    balanced=False,
+    warmup=50,
+    average=0.98,
+    precision="float32",
+)
+
+_PRESETS = {"photographs": Config(), "nuclei": _NUCLEI, "shapes": _SHAPES}
+_OF_HEADS = {"fcis": {"mask_weight": 10.0}}
 
 
-def preset(name: str, **changes: Any) -> Config:
-    """The configuration called ``name``, "photographs" or "nuclei", with some fields changed.
+def preset(name: str, head: str = "instance_fcn", **changes: Any) -> Config:
+    """The configuration called ``name`` with some fields changed.
+
+    Args:
+        name: "photographs", "nuclei" or "shapes", for ``SyntheticShapes``.
+        head: What ``network`` calls it; masks of FCIS weigh 10, as in its paper.
+        **changes: Fields of ``Config``.
 
     Raises:
         ValueError: No preset has that name.
@@ -170,4 +189,4 @@ def preset(name: str, **changes: Any) -> Config:
     """
     if name not in _PRESETS:
         raise ValueError(f"preset must be one of {sorted(_PRESETS)}, got {name!r}")
-    return replace(_PRESETS[name], **changes)
+    return replace(_PRESETS[name], **{**_OF_HEADS.get(head, {}), **changes})

@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
 
-from pyifcn.models import VGG16, InstanceFCN, ResidualPyramid, SqueezeNet, TestSettings
+from torch import nn
 
-__all__ = ["network"]
+from pyifcn.models import (
+    FCIS,
+    FCN,
+    VGG16,
+    DeepMask,
+    InstanceFCN,
+    Network,
+    ResidualPyramid,
+    SqueezeNet,
+    TestSettings,
+)
+
+__all__ = ["HEADS", "network"]
+
+HEADS = tuple(network.kind for network in (InstanceFCN, DeepMask, FCN, FCIS))
 
 _NUCLEI = TestSettings(
     scales=(0.375, 0.5, 0.75, 1.0, 1.5, 2.0),
@@ -16,43 +33,79 @@ _NUCLEI = TestSettings(
     mask_iou=0.3,
     mask_overlap=0.5,
 )
+_SETTINGS = {"nuclei": _NUCLEI, "shapes": _NUCLEI, "photographs": TestSettings()}
 
 
 def network(
     preset: str,
     backbone: str | None = None,
     pretrained: str | os.PathLike[str] | None = None,
-) -> InstanceFCN:
+    *,
+    head: str = "instance_fcn",
+    grid: int = 5,
+    categories: Mapping[int, str] | None = None,
+) -> Network:
     """A new network with random weights, or a backbone's published ones, to train with a preset.
 
     Args:
-        preset: "nuclei", for microscopy: a residual pyramid that looks at brightness alone; or
-            "photographs", the paper's network on SqueezeNet or VGG-16.
+        preset: "nuclei", for microscopy: a residual pyramid that looks at brightness alone;
+            "shapes": the same that looks at colours; or "photographs", the paper's network on
+            SqueezeNet or VGG-16.
         backbone: "residual", "squeezenet" or "vgg16" instead of the preset's own, which are
             "residual" and "squeezenet".
         pretrained: A file of the backbone's weights: ``.npz`` for SqueezeNet, torchvision's
             ``vgg16`` state dict for VGG-16.
+        head: "instance_fcn", "deep_mask", "fcn" or "fcis". SqueezeNet has stride 16 under FCIS, as
+            its paper has it, and else 8.
+        grid: K of InstanceFCN.
+        categories: Names by the data set's ids, which FCN and FCIS must have.
 
     Raises:
-        ValueError: If a name is unknown, or a backbone has no published weights.
+        ValueError: If a name is unknown, a backbone has no published weights, or there are no
+            categories where they are needed.
 
     Example:
         >>> network("nuclei").stride, network("photographs").stride
         (2, 8)
     """
-    if preset not in ("nuclei", "photographs"):
-        raise ValueError(f"preset must be 'nuclei' or 'photographs', got {preset!r}")
-    nuclei = preset == "nuclei"
-    chosen = backbone or ("residual" if nuclei else "squeezenet")
-    if chosen == "residual":
+    if preset not in _SETTINGS:
+        raise ValueError(f"preset must be one of {sorted(_SETTINGS)}, got {preset!r}")
+    if head not in HEADS:
+        raise ValueError(f"head must be one of {sorted(HEADS)}, got {head!r}")
+    chosen = backbone or ("squeezenet" if preset == "photographs" else "residual")
+    trunk = _trunk(chosen, pretrained, 2 if preset == "nuclei" else 3, 16 if head == "fcis" else 8)
+    width = 64 if chosen == "residual" else 512
+    preprocess = "percentile" if preset == "nuclei" and chosen == "residual" else "rgb"
+    settings = _SETTINGS[preset] if chosen == "residual" else TestSettings()
+    if head == "instance_fcn":
+        return InstanceFCN(trunk, grid, width=width, preprocess=preprocess, settings=settings)
+    if head == "deep_mask":
+        return DeepMask(trunk, width=width, preprocess=preprocess, settings=settings)
+    if head == "fcn":
+        settings = replace(_few_scales(settings), score_threshold=0.0)  # the maps have decided
+        return FCN(trunk, categories or {}, width=width, preprocess=preprocess, settings=settings)
+    settings = replace(
+        _few_scales(settings), iou_threshold=0.7, max_proposals=300, score_threshold=0.5
+    )
+    return FCIS(trunk, categories or {}, width=width, preprocess=preprocess, settings=settings)
+
+
+def _few_scales(settings: TestSettings) -> TestSettings:
+    """For heads without windows: one or two scales among those of training."""
+    if settings.scales:
+        return replace(settings, scales=(0.5, 1.0))
+    return replace(settings, short_sides=(600,))
+
+
+def _trunk(
+    name: str, pretrained: str | os.PathLike[str] | None, channels: int, stride: Literal[8, 16]
+) -> nn.Module:
+    if name == "residual":
         if pretrained is not None:
             raise ValueError("pretrained: the residual backbone has no published weights")
-        small = ResidualPyramid(2 if nuclei else 3, widths=(32, 64, 96, 128))
-        preprocess = "percentile" if nuclei else "rgb"
-        settings = _NUCLEI if nuclei else None
-        return InstanceFCN(small, width=64, preprocess=preprocess, settings=settings)
-    if chosen == "squeezenet":
-        return InstanceFCN(SqueezeNet.from_npz(pretrained) if pretrained else SqueezeNet())
-    if chosen == "vgg16":
-        return InstanceFCN(VGG16.from_torchvision(pretrained) if pretrained else VGG16())
-    raise ValueError(f"backbone must be 'residual', 'squeezenet' or 'vgg16', got {chosen!r}")
+        return ResidualPyramid(channels, widths=(32, 64, 96, 128))
+    if name == "squeezenet":
+        return SqueezeNet.from_npz(pretrained, stride) if pretrained else SqueezeNet(stride)
+    if name == "vgg16":
+        return VGG16.from_torchvision(pretrained) if pretrained else VGG16()
+    raise ValueError(f"backbone must be 'residual', 'squeezenet' or 'vgg16', got {name!r}")

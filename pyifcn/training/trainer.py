@@ -6,38 +6,47 @@ import copy
 import math
 import os
 from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from pyifcn.data import Sample
-from pyifcn.models import InstanceFCN, save
-from pyifcn.training.checkpoint import Log, read_checkpoint, write_checkpoint
+from pyifcn.models import Network, save
+from pyifcn.training import distributed
+from pyifcn.training.batch_norm import joint_batch_norm
+from pyifcn.training.checkpoint import Log, read_checkpoint, what_counts, write_checkpoint
 from pyifcn.training.config import Config
-from pyifcn.training.loss import window_loss
+from pyifcn.training.launch import check_joined
+from pyifcn.training.objective import Objective, objective
 from pyifcn.training.views import Views
-from pyifcn.training.windows import Windows
 
 __all__ = ["train"]
 
+AnyNetwork = TypeVar("AnyNetwork", bound=Network)
+
 
 def train(
-    model: InstanceFCN,
+    model: AnyNetwork,
     data: Sequence[Sample],
     config: Config,
     folder: str | os.PathLike[str],
     *,
     tensorboard: bool = False,
     progress: bool = True,
-) -> InstanceFCN:
+) -> AnyNetwork:
     """Trains a network, going on where an earlier call with the same folder was stopped.
 
     The folder receives ``checkpoint.pt``, ``weights.safetensors`` and ``log.csv``. What happens
     at a step follows from the configuration, the data and the step, so that a run that was killed
     and started again gives the same numbers, bit for bit on one machine's CPU with the same number
     of threads.
+
+    Within ``processes`` all of them call this with the same arguments, and train as one would: they
+    share each batch, and the first writes the folder, which all must see.
 
     Args:
         model: The network, on the device to train on; its weights are where the run starts.
@@ -52,7 +61,9 @@ def train(
 
     Raises:
         OSError: If a file cannot be read or written.
-        ValueError: If there is no data, or the folder has a run with another configuration.
+        ValueError: If there is no data, the folder has a run with another configuration, or
+            processes were given different arguments or more of them than a batch has views.
+        TypeError: If the network is of a kind that cannot be trained.
         FloatingPointError: If the loss is not finite.
 
     Example:
@@ -64,28 +75,40 @@ def train(
     """
     if not len(data):
         raise ValueError("data must not be empty")
+    check_joined()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(model, config, folder)
-    views = Views(model, data, config)
-    log = Log(folder, run.step, tensorboard)
-    try:
-        with tqdm(
+    goal = objective(model, config)
+    views = Views(model, goal, data, config)
+    run = _Run(model, goal, config, folder)
+    distributed.agree(
+        {
+            **what_counts(config),
+            "the network": model.kind,
+            "the number of images": len(data),
+            "the checkpoint's step": run.step,
+        }
+    )
+    first = distributed.is_first()
+    with (
+        joint_batch_norm(model),
+        closing(Log(folder, run.step, goal.parts, tensorboard)) if first else nullcontext() as log,
+        tqdm(
             total=config.steps,
             initial=run.step,
             desc="training",
             unit="step",
-            disable=None if progress else True,
-        ) as bar:
-            for planes, windows in views.batches(run.step, config.steps):
-                values = run.advance(planes, windows)
+            disable=None if progress and first else True,
+        ) as bar,
+    ):
+        for planes, targets in views.batches(run.step, config.steps):
+            values = run.advance(planes, targets)
+            bar.set_postfix(loss=f"{values['loss']:.3f}", refresh=False)
+            bar.update()
+            if log is not None:
                 log.write(run.step - 1, values)
-                bar.set_postfix(loss=f"{values['loss']:.3f}", refresh=False)
-                bar.update()
                 if run.step % config.save_every == 0 or run.step == config.steps:
                     run.save()
-    finally:
-        log.close()
     model.load_state_dict(run.average.state_dict())
     return model.eval()
 
@@ -93,13 +116,15 @@ def train(
 class _Run:
     """A network in training and everything that changes with it."""
 
-    def __init__(self, model: InstanceFCN, config: Config, folder: Path) -> None:
+    def __init__(self, model: Network, objective: Objective, config: Config, folder: Path) -> None:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model = model.train()
+        self.objective = objective
         self.config = config
         self.folder = folder
         self.step = 0
         self.device = next(model.parameters()).device
+        self.score = distributed.parallel(model, model.score)
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
         self.optimizer = _optimizer(model, config)
         scaled = config.precision == "float16"
@@ -108,7 +133,7 @@ class _Run:
             state = read_checkpoint(folder / "checkpoint.pt", config, self.device)
             self.step = state["step"]
             for name in ("model", "average", "optimizer", "scaler"):
-                getattr(self, name).load_state_dict(state[name])
+                _restore(getattr(self, name), state[name], folder)
 
     def save(self) -> None:
         state = {
@@ -118,7 +143,7 @@ class _Run:
         write_checkpoint(self.folder / "checkpoint.pt", self.config, self.step, state)
         save(self.average, self.folder / "weights.safetensors")
 
-    def advance(self, planes: Tensor, windows: list[Windows]) -> dict[str, float]:
+    def advance(self, planes: Tensor, targets: list[Any]) -> dict[str, float]:
         """One step; returns what to log."""
         config = self.config
         rate = learning_rate(self.step, config)
@@ -127,11 +152,11 @@ class _Run:
         planes = planes.to(self.device, memory_format=torch.channels_last)
         dtype = getattr(torch, config.precision)
         with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
-            score_maps, objectness = self.model.score(planes)
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
-        parts = window_loss(score_maps, objectness, windows, config, generator)
-        if not math.isfinite(parts["loss"].item()):
-            raise FloatingPointError(f"the loss is {parts['loss'].item()} at step {self.step}")
+            outputs = self.score(planes)
+        parts = self.objective.loss(outputs, targets)
+        values = distributed.averages(parts)
+        if not math.isfinite(values["loss"]):
+            raise FloatingPointError(f"the loss is {values['loss']} at step {self.step}")
 
         self.optimizer.zero_grad()
         self.scaler.scale(parts["loss"]).backward()  # type: ignore[no-untyped-call]
@@ -142,7 +167,6 @@ class _Run:
         self.scaler.update()
         self._update_average()
         self.step += 1
-        values = {name: part.item() for name, part in parts.items()}
         return {**values, "learning_rate": rate, "gradient": gradient.item()}
 
     @torch.no_grad()
@@ -154,6 +178,13 @@ class _Run:
                 mean.lerp_(state[name], 1 - keep)
             else:
                 mean.copy_(state[name])
+
+
+def _restore(part: Any, state: dict[str, Any], folder: Path) -> None:
+    try:
+        part.load_state_dict(state)
+    except (RuntimeError, ValueError):
+        raise ValueError(f"{folder} has a run of another network; give another folder") from None
 
 
 def learning_rate(step: int, config: Config) -> float:

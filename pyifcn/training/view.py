@@ -31,11 +31,13 @@ class Scene:
         layers: int32 (L, H, W); pixels of instance i are i + 1 in one layer, those of crowds -1.
             Instances that overlap stand in different layers.
         boxes: float64 (N, 4) of the instances, crowds excluded, x1 y1 x2 y2 in pixels.
+        labels: int64 (N,), their categories.
     """
 
     pyramid: tuple[Tensor, ...]
     layers: Ints
     boxes: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.int64]
 
 
 def layers_of(masks: Masks, labels: Iterable[int]) -> Ints:
@@ -81,7 +83,8 @@ def make_scene(sample: Any, preprocess: Preprocess) -> Scene:
     crowd = np.asarray(sample.crowd, bool)
     numbers = np.where(crowd, -1, np.cumsum(~crowd))
     layers = layers_of(sample.masks, numbers.tolist())
-    return Scene(tuple(pyramid), layers, sample.masks.boxes[~crowd].astype(np.float64))
+    boxes = sample.masks.boxes[~crowd].astype(np.float64)
+    return Scene(tuple(pyramid), layers, boxes, np.asarray(sample.labels, np.int64)[~crowd])
 
 
 def make_view(

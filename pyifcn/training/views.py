@@ -15,10 +15,11 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from pyifcn.data import Sample
-from pyifcn.models import InstanceFCN
+from pyifcn.models import Network
+from pyifcn.training import distributed
 from pyifcn.training.config import Config
+from pyifcn.training.objective import Objective
 from pyifcn.training.view import Scene, make_scene, make_view
-from pyifcn.training.windows import Windows, sample_windows
 
 __all__ = ["Views"]
 
@@ -29,40 +30,49 @@ class Views:
     """What a network is trained on: a batch for each step, following from the seed and the step.
 
     Args:
-        model: The network, for its preprocessing and its windows.
+        model: The network, for its preprocessing and its windows' size.
+        objective: Makes targets of what a view shows.
         data: The images.
         config: How to look at them.
+
+    Raises:
+        ValueError: If a batch has fewer views than there are processes.
     """
 
-    def __init__(self, model: InstanceFCN, data: Sequence[Sample], config: Config) -> None:
+    def __init__(
+        self, model: Network, objective: Objective, data: Sequence[Sample], config: Config
+    ) -> None:
         self.data = data
         self.config = config
         self.preprocess = model.preprocess
-        self.stride = model.stride
-        self.window = model.window
+        self.objective = objective
+        self.extent = model.stride * model.window
+        self.places = distributed.places(config.batch)
         self._scenes: dict[int, Scene] = {}
         self._chances = self._balance() if config.balanced else None
 
-    def view(self, step: int, place: int) -> tuple[Tensor, Windows]:
-        """One view of a step's batch: planes float32 (C, h, w) and its windows."""
+    def view(self, step: int, place: int) -> tuple[Tensor, Any]:
+        """One view of a step's batch: planes float32 (C, h, w) and its targets."""
         config = self.config
         rng = np.random.default_rng((config.seed, step, place))
         scene = self._scene(int(rng.choice(len(self.data), p=self._chances)))
-        planes, layers = make_view(scene, config, self.stride * self.window, rng)
-        return planes, sample_windows(layers, self.stride, self.window, config, rng)
+        planes, layers = make_view(scene, config, self.extent, rng)
+        return planes, self.objective.targets(layers, scene.labels, rng)
 
-    def batches(self, first: int, last: int) -> Iterator[tuple[Tensor, list[Windows]]]:
-        """Yields the batches of steps ``first`` up to ``last``: planes (B, C, H, W), windows."""
-        places = range(self.config.batch)
-        pending: list[list[Future[tuple[Tensor, Windows]]]] = []
+    def batches(self, first: int, last: int) -> Iterator[tuple[Tensor, list[Any]]]:
+        """Yields the batches of steps ``first`` up to ``last``: planes (B, C, H, W), targets.
+
+        Of several processes each yields the views of its own places.
+        """
+        pending: list[list[Future[tuple[Tensor, Any]]]] = []
         pool = ThreadPoolExecutor(self.config.workers)
         try:
             for step in range(first, last):
                 while len(pending) < min(_AHEAD, last - step):
                     ahead = step + len(pending)
-                    pending.append([pool.submit(self.view, ahead, place) for place in places])
+                    pending.append([pool.submit(self.view, ahead, place) for place in self.places])
                 views = [future.result() for future in pending.pop(0)]
-                yield _stack([planes for planes, _ in views]), [windows for _, windows in views]
+                yield _stack([planes for planes, _ in views]), [targets for _, targets in views]
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -79,7 +89,8 @@ class Views:
         """How often to draw each image: by the root of its instances and of its kind's rarity."""
         kinds: list[tuple[Any, ...]] = []
         counts: list[int] = []
-        for index in tqdm(range(len(self.data)), "looking at images", leave=False, disable=None):
+        hidden = None if distributed.is_first() else True
+        for index in tqdm(range(len(self.data)), "looking at images", leave=False, disable=hidden):
             sample = self.data[index]
             if self.config.cache:
                 self._prepare(index, sample)
@@ -94,8 +105,8 @@ class Views:
 
 def _stack(planes: list[Tensor]) -> Tensor:
     """A batch of planes (C, h, w), padded with zeros on the right and below."""
-    height = max(p.shape[-2] for p in planes)
-    width = max(p.shape[-1] for p in planes)
+    sides = [max(p.shape[axis] for p in planes) for axis in (-2, -1)]
+    height, width = distributed.largest(sides)
     return torch.stack(
         [F.pad(p, (0, width - p.shape[-1], 0, height - p.shape[-2])) for p in planes]
     )

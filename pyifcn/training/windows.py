@@ -28,14 +28,15 @@ class Windows:
         truth: float32 (P, window, window), the part of each feature's cell that the window's
             instance covers.
         areas: float32 (P,), the whole instance's area in feature cells.
-        negative: bool (h, w), the centres of negative windows.
+        chance: float32 (h, w), 0 except at the centres of negative windows: those with the
+            highest are drawn.
     """
 
     centres: npt.NDArray[np.int64]
     positive: npt.NDArray[np.bool_]
     truth: Floats
     areas: Floats
-    negative: npt.NDArray[np.bool_]
+    chance: Floats
 
 
 def instances(layers: Ints) -> tuple[Ints, Ints, Floats, Floats]:
@@ -48,12 +49,14 @@ def instances(layers: Ints) -> tuple[Ints, Ints, Floats, Floats]:
         Labels (N,), their layers (N,), boxes (N, 4) x1 y1 x2 y2 and areas (N,) in pixels.
     """
     depth, y, x = np.nonzero(layers > 0)
-    labels, where, counts = np.unique(layers[depth, y, x], return_inverse=True, return_counts=True)
+    values = layers[depth, y, x]
+    order = np.argsort(values, kind="stable")
+    values = values[order]
+    starts = np.flatnonzero(np.diff(values, prepend=0))
+    labels, counts = values[starts], np.diff(starts, append=len(values))
     if not len(labels):
         empty = np.zeros(0, np.int32)
         return empty, empty, np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-    order = np.argsort(where.ravel(), kind="stable")
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     depth, y, x = depth[order], y[order], x[order]
     edges = [
         np.minimum.reduceat(x, starts),
@@ -141,7 +144,7 @@ def sample_windows(
         positive=np.arange(len(drawn)) < positives,
         truth=_coverage(layers, depth[owners], labels[owners], y, x, stride, window),
         areas=areas[owners] / np.float32(stride**2),
-        negative=state == NEGATIVE,
+        chance=(state == NEGATIVE) * (1 - rng.random(state.shape, np.float32)),
     )
 
 
@@ -167,5 +170,17 @@ def _coverage(
     padded = np.pad(layers, ((0, 0), around, around))
     views = np.lib.stride_tricks.sliding_window_view(padded, (side, side), (1, 2))
     pixels = views[depth, y * stride, x * stride] == labels[:, None, None]
-    cells = pixels.reshape(len(y), window, stride, window, stride)
-    return cells.mean((2, 4), dtype=np.float32)
+    return _cell_means(pixels, stride)
+
+
+def _cell_means(pixels: npt.NDArray[np.bool_], stride: int) -> Floats:
+    """Means over cells of stride x stride pixels, slice by slice: NumPy adds short axes slowly."""
+    count, height, width = pixels.shape
+    rows = np.zeros((count, height // stride, width), np.uint16)
+    for offset in range(stride):
+        rows += pixels[:, offset::stride]
+    cells = np.zeros((*rows.shape[:2], width // stride), np.float32)
+    for offset in range(stride):
+        cells += rows[:, :, offset::stride]
+    cells /= stride**2
+    return cells
