@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from pyifcn.models import Network
 
 _T = TypeVar("_T")
-_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _PATH = click.Path(readable=False, path_type=Path)  # our own words for what is wrong
 
 
@@ -781,10 +780,12 @@ def _matcher(condition: str) -> Callable[[dict[str, Any]], bool]:
 
 def _image_paths(given: Iterable[Path]) -> list[Path]:
     """The images among ``given``, in the order given and sorted within folders."""
+    from pyifcn.data.images import SUFFIXES
+
     paths: list[Path] = []
     for path in given:
         if path.is_dir():
-            found = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
+            found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
             if not found:
                 raise click.ClickException(f"no images in {path}")
             paths += found

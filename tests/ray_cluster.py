@@ -25,7 +25,6 @@ from pyifcn import Masks
 from pyifcn.data import ImageError
 from pyifcn.inference import propose_images
 
-
 LOOPBACK = "127.0.0.2"  # Ray replaces 127.0.0.1 by the address that other machines would use
 
 
@@ -113,9 +112,7 @@ def main(folder):
         },
     )
     second = cluster.add_node(**node)
-    ray.init(
-        cluster.address, _node_ip_address=LOOPBACK, log_to_driver=False, logging_level="ERROR"
-    )
+    ray.init(cluster.address, _node_ip_address=LOOPBACK, log_to_driver=False, logging_level="ERROR")
     try:
         log, runs = [], []
 

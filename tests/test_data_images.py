@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pyifcn.data import ImageError, read_image
+from pyifcn.data import ImageError, decode_image, read_image
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
 GREY = RGB[..., 0]
@@ -141,6 +141,7 @@ def test_tiff_that_pillow_cannot_read(tmp_path, rng):
             tifffile.imwrite(path, planes[:count], **grey, **options)
             got = read_image(path)
             assert got.flags.c_contiguous
+            assert np.array_equal(decode_image(path.read_bytes(), "a"), got)
             for i in range(3):
                 expected = stretched(planes[i]) if i < count else np.zeros((12, 17))
                 assert np.array_equal(got[..., i], expected), (options, count)
@@ -172,6 +173,8 @@ def test_truncated_tiff_that_pillow_cannot_read(tmp_path, rng):
             path.write_bytes(whole[: int(share * len(whole))])
             with pytest.raises(ImageError, match=r"a.tif "):
                 read_image(path)
+            with pytest.raises(ImageError, match="^row 7 "):
+                decode_image(path.read_bytes(), "row 7")
 
 
 def test_tifffile_is_named_where_it_would_help(tmp_path, monkeypatch):

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pyifcn.data import DataError, ImageError, decode_image, read_image
+from pyifcn.data.images import SUFFIXES
 from pyifcn.inference import storage
 
 Id: TypeAlias = str | int
 Load: TypeAlias = Callable[[], npt.NDArray[np.uint8]]
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _TABLE = ".parquet"
 _BATCH = 32  # rows of encoded images that are in memory at once
 
