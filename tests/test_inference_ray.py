@@ -23,6 +23,7 @@ ENVIRONMENT = os.environ | {
     "OMP_NUM_THREADS": "1",
     "RAY_ADDRESS": "local",  # whatever cluster this machine belongs to
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # else whatever else the machine does comes first
 }
 
 
