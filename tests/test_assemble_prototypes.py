@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 from exact_exp import sigmoid as logistic
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optional import torch
 
 import pyifcn
 

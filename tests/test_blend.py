@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
 from exact_exp import exp
 from exact_exp import sigmoid as logistic
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optional import torch
 
 import pyifcn
 

@@ -520,7 +520,8 @@ def test_missing_packages_are_named_with_what_installs_them(module, tmp_path):
 def test_ctrl_c_is_quiet(tmp_path):
     write_images(tmp_path, 1)
     code = (
-        "import pyifcn.cli, time\n"
+        "import pyifcn.cli, signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # shells may ignore it
         "def stall(*_): print('ready', flush=True); time.sleep(60)\n"
         "pyifcn.cli._load = stall\n"
         "pyifcn.cli.main()"

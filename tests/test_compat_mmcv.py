@@ -4,6 +4,9 @@ import inspect
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="it works on torch tensors")
+
 import torch
 
 from pyifcn.compat import mmcv

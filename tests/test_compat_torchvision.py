@@ -4,6 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="it works on torch tensors")
+
 import torch
 
 import pyifcn

@@ -173,7 +173,7 @@ def test_truncated_tiff_that_pillow_cannot_read(tmp_path, rng):
             path.write_bytes(whole[: int(share * len(whole))])
             with pytest.raises(ImageError, match=r"a.tif "):
                 read_image(path)
-            with pytest.raises(ImageError, match="^row 7 "):
+            with pytest.raises(ImageError, match=r"^row 7 "):
                 decode_image(path.read_bytes(), "row 7")
 
 

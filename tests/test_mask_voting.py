@@ -36,8 +36,7 @@ def detect(boxes, scores, convention, threshold, most):
     """The (class, box) that are voted on."""
     legacy = convention != "pyifcn"
     least = np.float32(1e-3 if convention.startswith("fcis") else 0)
-    if legacy:
-        threshold = np.float32(threshold)
+    threshold = (np.float32 if legacy else np.float64)(threshold)  # 0.3f is more than 0.3
     kept = [
         (c, i)
         for c in range(1, scores.shape[1])
@@ -272,6 +271,16 @@ def test_options(target, convention, rng):
         {"most": 3},
     ):
         check(*arguments, convention, **options)
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_an_iou_of_just_the_threshold(target, rng, convention):
+    """36 of 120 pixels are 0.3f, which is more than 0.3 and not more than 0.3f."""
+    boxes = np.float32([[-2, 10, 6, 25], [2, 12, 6, 21]])
+    boxes[:, 2:] -= convention != "pyifcn"
+    scores = np.float32([[0, 0.9], [0, 0.8]])
+    masks = noise(rng, 2, 5)
+    assert check(masks, boxes, scores, (27, 8), convention) == 2 - (convention == "pyifcn")
 
 
 @settings(max_examples=60, deadline=None)

@@ -5,9 +5,9 @@ from math import floor, isqrt
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optional import torch
 
 import pyifcn
 
