@@ -98,6 +98,17 @@ _weights_option = click.option(
     metavar="NAME|FILE",
     help="Shipped weights by name, or a file that training wrote.",
 )
+_backbone_option = click.option(
+    "--backbone",
+    type=click.Choice(["residual", "squeezenet", "vgg16"]),
+    help="Instead of the preset's.",
+)
+_pretrained_option = click.option(
+    "--pretrained",
+    type=_PATH,
+    metavar="FILE",
+    help="The backbone's weights: SqueezeNet's .npz, or torchvision's state dict for VGG-16.",
+)
 _device_option = click.option(
     "--device",
     type=click.Choice(["cpu", "cuda"]),
@@ -447,17 +458,8 @@ def _config_option(field: dataclasses.Field[Any], text: str) -> click.Option:
     show_default=True,
     help="The network, and the default of every option below.",
 )
-@click.option(
-    "--backbone",
-    type=click.Choice(["residual", "squeezenet", "vgg16"]),
-    help="Instead of the preset's.",
-)
-@click.option(
-    "--pretrained",
-    type=_PATH,
-    metavar="FILE",
-    help="The backbone's weights: SqueezeNet's .npz, or torchvision's state dict for VGG-16.",
-)
+@_backbone_option
+@_pretrained_option
 @click.option(
     "--weights", metavar="NAME|FILE", help="Start from this network instead of a new one."
 )
@@ -641,17 +643,8 @@ def evaluate(
     metavar="A,B",
     help="What to train on: crops, whole images, or both.",
 )
-@click.option(
-    "--backbone",
-    type=click.Choice(["residual", "squeezenet", "vgg16"]),
-    help="Instead of the preset's.",
-)
-@click.option(
-    "--pretrained",
-    type=_PATH,
-    metavar="FILE",
-    help="The backbone's weights: SqueezeNet's .npz, or torchvision's state dict for VGG-16.",
-)
+@_backbone_option
+@_pretrained_option
 @_device_option
 def compare(
     preset: str,
