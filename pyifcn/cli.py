@@ -469,6 +469,12 @@ def _config_option(field: dataclasses.Field[Any], text: str) -> click.Option:
     help="What stands on the backbone: instance_fcn if nothing is said; fcn and fcis learn the "
     "annotations' categories.",
 )
+@click.option(
+    "--width",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Channels inside the head, if not 64 on the residual backbone and 512 on others.",
+)
 @click.option("--tensorboard", is_flag=True, help="Log to TensorBoard as well.")
 @_device_option
 def train(
@@ -483,6 +489,7 @@ def train(
     pretrained: Path | None,
     weights: str | None,
     head: str | None,
+    width: int | None,
     tensorboard: bool,
     device: str | None,
     **changes: Any,
@@ -492,9 +499,10 @@ def train(
     A run that was stopped goes on when the same command is given again. Started by torchrun,
     several processes train together.
     """
-    if weights and (backbone or pretrained or head):
+    if weights and (backbone or pretrained or head or width):
         raise click.UsageError(
-            "--weights brings its own network: leave out --backbone, --pretrained and --head",
+            "--weights brings its own network: "
+            "leave out --backbone, --pretrained, --head and --width",
             click.get_current_context(),
         )
     import torch
@@ -511,7 +519,7 @@ def train(
         raise click.UsageError("give --images", click.get_current_context())
     torch.manual_seed(config.seed)
     model = loaded or training.network(
-        preset, backbone, pretrained, head=head, categories=data.categories
+        preset, backbone, pretrained, head=head, width=width, categories=data.categories
     )
     with training.processes(_device(device)) as own:
         training.train(model.to(own), data, config, output, tensorboard=tensorboard)

@@ -21,9 +21,12 @@ from pyifcn.masks import Masks
 from pyifcn.models import InstanceFCN, ResidualPyramid, load
 from pyifcn.training import Config, preset, train
 from pyifcn.training.checkpoint import read_checkpoint
+from pyifcn.training.copy_paste import View, copy_paste
 from pyifcn.training.loss import negatives, window_loss
+from pyifcn.training.objective import objective
 from pyifcn.training.trainer import learning_rate
 from pyifcn.training.view import layers_of, make_scene, make_view
+from pyifcn.training.views import Views
 from pyifcn.training.windows import (
     AMBIGUOUS,
     NEGATIVE,
@@ -261,6 +264,47 @@ def test_views_keep_image_and_labels_aligned(name):
         assert planes.shape[1:] == layers.shape[1:]
         assert (bright != labelled).float().mean() < 0.05
         assert labelled.any()
+
+
+@pytest.mark.parametrize("sizes", [((7, 9), (7, 9)), ((5, 20), (9, 4)), ((1, 1), (3, 3))])
+@pytest.mark.parametrize("depths", [(1, 1), (3, 1), (1, 2)])
+def test_pasted_instances_hide_what_was_there(rng, sizes, depths):
+    def some(size, depth, count):
+        layers = rng.integers(-1, count + 1, (depth, *size), np.int32)
+        planes = torch.from_numpy(rng.random((2, *size), np.float32))
+        return View(planes, layers, rng.integers(1, 9, count))
+
+    for _ in range(10):
+        source, target = some(sizes[0], depths[0], 3), some(sizes[1], depths[1], 4)
+        kept = target.planes.clone(), target.layers.copy()
+        got = copy_paste(source, target, rng)
+        assert torch.equal(target.planes, kept[0])
+        assert np.array_equal(target.layers, kept[1])
+        assert got.labels.tolist() == [*target.labels, *source.labels]
+        pasted = set(got.layers[got.layers > 4].tolist())
+        for y, x in np.ndindex(sizes[1]):
+            inside = y < sizes[0][0] and x < sizes[0][1]
+            there = source.layers[:, y, x].tolist() if inside else []
+            above = [value + 4 for value in there if value > 0 and value + 4 in pasted]
+            below = [] if above else [value for value in target.layers[:, y, x] if value]
+            shown = source if above else target
+            assert [value for value in got.layers[:, y, x] if value] == above + below
+            assert torch.equal(got.planes[:, y, x], shown.planes[:, y, x])
+
+
+def test_views_with_copies_are_drawn_anew_each_step():
+    data = SyntheticNuclei(2, size=(64, 64))
+    model = tiny()
+    shown = {}
+    for part in (0.0, 1.0):
+        config = preset("nuclei", crop=48, copy_paste=part)
+        views = Views(model, objective(model, config), data, config)
+        shown[part] = [views.view(step, 0)[0] for step in (1, 1, 2)]
+        assert torch.equal(shown[part][0], shown[part][1])
+        assert not torch.equal(shown[part][0], shown[part][2])
+    assert not torch.equal(shown[0.0][0], shown[1.0][0])
+    unchanged = (shown[0.0][0] == shown[1.0][0]).float().mean()
+    assert unchanged > 0.1  # the same view beneath
 
 
 def test_bad_options_are_refused():

@@ -39,6 +39,7 @@ class Config:
         rotate: Part of the views turned by a random angle.
         elastic: Largest displacement of smooth random warping, in pixels.
         intensity: Strength of random changes of brightness, contrast, noise and blur, 0 to 1.
+        copy_paste: Part of the views in which instances of another view are laid on top.
         balanced: Draw images by the root of their number of instances and by how rare their
             kind (size and colour) is, rather than evenly.
         cache: Keep decoded images in memory.
@@ -83,6 +84,7 @@ class Config:
     rotate: float = 0.0
     elastic: float = 0.0
     intensity: float = 0.0
+    copy_paste: float = 0.0
     balanced: bool = False
     cache: bool = False
     windows: int = 256
@@ -114,7 +116,7 @@ class Config:
         for name in ("steps", "batch", "crop", "windows", "workers", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("rotate", "positives", "hardest"):
+        for name in ("rotate", "copy_paste", "positives", "hardest"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in 0..1, got {getattr(self, name)}")
         for name in ("crop_fill", "crop_scale", "positive_side", "negative_side"):

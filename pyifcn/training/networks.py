@@ -43,6 +43,7 @@ def network(
     *,
     head: str = "instance_fcn",
     grid: int = 5,
+    width: int | None = None,
     categories: Mapping[int, str] | None = None,
 ) -> Network:
     """A new network with random weights, or a backbone's published ones, to train with a preset.
@@ -58,11 +59,12 @@ def network(
         head: "instance_fcn", "deep_mask", "fcn" or "fcis". SqueezeNet has stride 16 under FCIS, as
             its paper has it, and else 8.
         grid: K of InstanceFCN.
+        width: Channels inside the head, if not 64 on the residual backbone and 512 on others.
         categories: Names by the data set's ids, which FCN and FCIS must have.
 
     Raises:
-        ValueError: If a name is unknown, a backbone has no published weights, or there are no
-            categories where they are needed.
+        ValueError: If a name is unknown, a size not positive, a backbone has no published weights,
+            or there are no categories where they are needed.
 
     Example:
         >>> network("nuclei").stride, network("photographs").stride
@@ -74,7 +76,7 @@ def network(
         raise ValueError(f"head must be one of {sorted(HEADS)}, got {head!r}")
     chosen = backbone or ("squeezenet" if preset == "photographs" else "residual")
     trunk = _trunk(chosen, pretrained, 2 if preset == "nuclei" else 3, 16 if head == "fcis" else 8)
-    width = 64 if chosen == "residual" else 512
+    width = width or (64 if chosen == "residual" else 512)
     preprocess = "percentile" if preset == "nuclei" and chosen == "residual" else "rgb"
     settings = _SETTINGS[preset] if chosen == "residual" else TestSettings()
     if head == "instance_fcn":

@@ -18,6 +18,7 @@ from pyifcn.data import Sample
 from pyifcn.models import Network
 from pyifcn.training import distributed
 from pyifcn.training.config import Config
+from pyifcn.training.copy_paste import View, copy_paste
 from pyifcn.training.objective import Objective
 from pyifcn.training.view import Scene, make_scene, make_view
 
@@ -55,9 +56,10 @@ class Views:
         """One view of a step's batch: planes float32 (C, h, w) and its targets."""
         config = self.config
         rng = np.random.default_rng((config.seed, step, place))
-        scene = self._scene(int(rng.choice(len(self.data), p=self._chances)))
-        planes, layers = make_view(scene, config, self.extent, rng)
-        return planes, self.objective.targets(layers, scene.labels, rng)
+        view = self._draw(rng)
+        if config.copy_paste and rng.random() < config.copy_paste:
+            view = copy_paste(self._draw(rng), view, rng)
+        return view.planes, self.objective.targets(view.layers, view.labels, rng)
 
     def batches(self, first: int, last: int) -> Iterator[tuple[Tensor, list[Any]]]:
         """Yields the batches of steps ``first`` up to ``last``: planes (B, C, H, W), targets.
@@ -75,6 +77,10 @@ class Views:
                 yield _stack([planes for planes, _ in views]), [targets for _, targets in views]
         finally:
             pool.shutdown(cancel_futures=True)
+
+    def _draw(self, rng: np.random.Generator) -> View:
+        scene = self._scene(int(rng.choice(len(self.data), p=self._chances)))
+        return View(*make_view(scene, self.config, self.extent, rng), scene.labels)
 
     def _scene(self, index: int) -> Scene:
         return self._scenes.get(index) or self._prepare(index, self.data[index])
