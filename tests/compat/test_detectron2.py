@@ -107,3 +107,32 @@ def test_accelerate():
     with pyifcn.accelerate("detectron2"):
         assert detectron2.layers.mask_ops.paste_masks_in_image is not before
     assert detectron2.layers.mask_ops.paste_masks_in_image is before
+
+
+@pytest.mark.filterwarnings("ignore")  # theirs, of newer torch
+def test_mask_rcnn_finds_the_same():
+    config_of = from_library("detectron2.model_zoo", "get_config")
+    from detectron2.modeling import build_model
+
+    config = config_of("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml", trained=False)
+    config.MODEL.DEVICE = "cpu"
+    config.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    config.MODEL.PIXEL_STD = [1e4] * 3  # untrained layers amplify
+    torch.manual_seed(0)
+    model = build_model(config).eval()
+    image = 255 * torch.rand((3, 160, 240), generator=torch.Generator().manual_seed(1))
+
+    def found():
+        with torch.no_grad():
+            return model([{"image": image, "height": 120, "width": 167}])[0]["instances"]
+
+    before = found()
+    with pyifcn.accelerate("detectron2"):
+        after = found()
+    assert len(before) > 20
+    for name in ("scores", "pred_classes"):
+        assert torch.equal(after.get(name), before.get(name))
+    assert torch.equal(after.pred_boxes.tensor, before.pred_boxes.tensor)
+    assert before.pred_masks.any()
+    assert (after.pred_masks != before.pred_masks).float().mean() < 1e-4
+    assert torch.equal(found().pred_masks, before.pred_masks)

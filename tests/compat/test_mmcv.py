@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,3 +124,40 @@ def test_accelerate():
     with pyifcn.accelerate("mmcv"):
         assert mmcv.ops.nms is not before
     assert mmcv.ops.nms is before
+
+
+@pytest.mark.filterwarnings("ignore")  # theirs, of newer torch
+@pytest.mark.parametrize("name", ["mask_rcnn/mask-rcnn", "solov2/solov2"])
+def test_detectors_find_the_same(name):
+    mmdet = pytest.importorskip("mmdet", reason="mmdet is not installed", exc_type=ImportError)
+    from mmdet.registry import MODELS
+    from mmdet.structures import DetDataSample
+    from mmdet.utils import register_all_modules
+    from mmengine.config import Config
+
+    register_all_modules()
+    folder = Path(mmdet.__file__).parent / ".mim" / "configs"
+    config = Config.fromfile(folder / f"{name}_r50_fpn_1x_coco.py").model
+    config.backbone.init_cfg = None
+    settings = config.test_cfg.get("rcnn", config.test_cfg)
+    settings.score_thr = settings.filter_thr = 0.0
+    torch.manual_seed(0)
+    model = MODELS.build(config).eval()
+    size = 160, 224
+    image = torch.randn((1, 3, *size), generator=torch.Generator().manual_seed(1))
+    about = dict.fromkeys(("img_shape", "ori_shape", "batch_input_shape", "pad_shape"), size)
+
+    def found():
+        sample = DetDataSample(metainfo={**about, "scale_factor": (1.0, 1.0)})
+        with torch.no_grad():
+            return model.predict(image, [sample])[0].pred_instances
+
+    before = found()
+    with pyifcn.accelerate("mmcv", "mmdet"):
+        after = found()
+    again = found()
+    assert len(before) > 20
+    assert before.masks.any()
+    for key in before.keys():  # noqa: SIM118 - it is no dict
+        torch.testing.assert_close(after[key], before[key], rtol=1e-5, atol=0)
+        assert torch.equal(again[key], before[key])

@@ -237,6 +237,7 @@ def test_detectors_find_the_same(name, capsys):
     run(model, images)  # warm
     before, times_before = run(model, images)
     with pyifcn.accelerate("torchvision"):
+        run(model, images)
         after, times_after = run(model, images)
     again, _ = run(model, images)
     for one, other, third in zip(before, after, again, strict=True):
