@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -90,8 +91,10 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def new_run(precision: str, views: type[Views] = Views) -> tuple[Any, Views]:
-    config = preset("nuclei", precision=precision, workers=1)
+def new_run(
+    precision: str, views: type[Views] = Views, joint_norm: bool = True
+) -> tuple[Any, Views]:
+    config = preset("nuclei", precision=precision, joint_norm=joint_norm, workers=1)
     torch.manual_seed(0)
     model = network("nuclei")
     data = SyntheticNuclei(16, size=(256, 256), seed=1)
@@ -127,23 +130,25 @@ def test_parts_of_a_step(record_property, monkeypatch, precision):
         record_property("line", line)
 
 
+@pytest.mark.parametrize("norm", ["joint", "separate"])
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_two_processes(record_property, precision):
+def test_two_processes(record_property, precision, norm):
     """Rounds alternate, so that what else the machine does falls on both."""
     rounds: dict[int, list[list[float]]] = {1: [], 2: []}
     for _, count in itertools.product(range(3), rounds):
-        rounds[count].append(seconds_a_step(count, precision))
+        rounds[count].append(seconds_a_step(count, precision, norm))
     (one, one_cpu), (two, two_cpu) = (map(median, zip(*r, strict=True)) for r in rounds.values())
-    line = f"training in {precision}, one thread a process: one process {one * 1e3:.0f} ms a step "
+    line = f"training in {precision}, {norm} norm, one thread a process: "
+    line += f"one process {one * 1e3:.0f} ms a step "
     line += f"({one_cpu * 1e3:.0f} ms of CPU); two {two * 1e3:.0f} ms ({two_cpu * 1e3:.0f} ms of "
     record_property("line", line + f"CPU each) = {one / two:.2f}x; by CPU {one_cpu / two_cpu:.2f}x")
 
 
-def seconds_a_step(count: int, precision: str) -> list[float]:
+def seconds_a_step(count: int, precision: str, norm: str) -> list[float]:
     """Median wall time, and mean CPU time of a process and all its threads."""
     launch = ["torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     done = subprocess.run(
-        [sys.executable, "-m", *launch, __file__, precision],
+        [sys.executable, "-m", *launch, __file__, precision, norm],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": PACKAGE},
         stdout=subprocess.PIPE,
         text=True,
@@ -152,12 +157,13 @@ def seconds_a_step(count: int, precision: str) -> list[float]:
     return [float(value) for value in done.stdout.split()]
 
 
-def measure(precision: str) -> None:
+def measure(precision: str, norm: str) -> None:
     """What each process of a round runs."""
     torch.set_num_threads(1)
+    joint = norm == "joint"
     with processes("cpu"):
-        run, views = new_run(precision)
-        with joint_batch_norm(run.model):
+        run, views = new_run(precision, joint_norm=joint)
+        with joint_batch_norm(run.model) if joint else nullcontext():
             batches = views.batches(0, 10_000)
             for _ in range(4):
                 run.advance(*next(batches))
@@ -173,4 +179,4 @@ def measure(precision: str) -> None:
 
 
 if __name__ == "__main__":
-    measure(sys.argv[1])
+    measure(*sys.argv[1:])

@@ -32,7 +32,7 @@ from test_training import LONGER, SMALL, tiny
 from pyifcn.data import SyntheticNuclei
 from pyifcn.models import InstanceFCN, load
 from pyifcn.training import Config, distributed, processes, train
-from pyifcn.training.batch_norm import joint_batch_norm
+from pyifcn.training.batch_norm import average_running_statistics, joint_batch_norm
 
 SGD = replace(SMALL, steps=4, batch=4, optimizer="sgd", learning_rate=0.02, warmup=0)
 RUNS = {
@@ -43,6 +43,7 @@ RUNS = {
         *(3, 3), short_sides=(40, 48, 64), learning_rate=0.05, windows=32, positive_side=(0.2, 0.9)
     ),
     "single": replace(SGD, learning_rate=1e-3),
+    "separate": replace(SGD, joint_norm=False),
     "long": LONGER,
 }
 
@@ -128,6 +129,7 @@ def everything(folder: str) -> None:
         rank = torch.distributed.get_rank()
         assert list(distributed.places(5)) == list(range(rank, 5, 2))
         normalisation(rank)
+        running_statistics(rank)
         unused_parameters(rank)
         refusals(Path(folder), rank)
         for name, config in RUNS.items():
@@ -176,6 +178,20 @@ def normalisation(rank: int) -> None:
         for own_grad, grad in zip(own_grads[1:], grads[1:], strict=True):
             torch.testing.assert_close(distributed.total(own_grad), grad)
         torch.testing.assert_close(dict(layer.state_dict()), after)
+
+
+def running_statistics(rank: int) -> None:
+    """Those of all layers that have them become the mean over processes."""
+    kinds = nn.BatchNorm2d(2), nn.BatchNorm1d(3, track_running_stats=False), nn.BatchNorm1d(4)
+    model = nn.Sequential(*kinds, nn.Linear(2, 2))
+    with torch.no_grad():
+        model[0].running_mean += 1 + rank
+        model[2].running_var *= 3 * rank
+    average_running_statistics(model)
+    assert model[0].running_mean.tolist() == [1.5] * 2
+    assert model[0].running_var.tolist() == [1.0] * 2
+    assert model[2].running_var.tolist() == [1.5] * 4
+    average_running_statistics(nn.Linear(2, 2))  # none
 
 
 def unused_parameters(rank: int) -> None:
@@ -284,6 +300,14 @@ def test_two_processes_give_the_weights_of_one(pair, tmp_path, one_thread, name)
     np.testing.assert_allclose(np.float64(ours[1:]), np.float64(rows[1:]), rtol=1e-3)
     saved = load(pair / name / "weights.safetensors").state_dict()
     assert all(torch.equal(value, first[key].to(value)) for key, value in saved.items())
+
+
+def test_processes_that_normalise_by_themselves_stay_equal(pair, one_thread):
+    first, second = (torch.load(pair / f"separate.{rank}.pt") for rank in range(2))
+    together = torch.load(pair / "even.0.pt")
+    changed = {key for key, value in together.items() if not torch.equal(value, first[key])}
+    assert "backbone.stem.1.running_var" in changed
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
 
 
 def test_a_run_goes_on_with_another_number_of_processes(pair, tmp_path):

@@ -1,4 +1,4 @@
-"""Batch normalisation over a batch that is spread over processes, on CPUs and GPUs alike."""
+"""Batch normalisation of a batch that is spread over processes, on CPUs and GPUs alike."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pyifcn.training.distributed import total, world_size
 
-__all__ = ["joint_batch_norm"]
+__all__ = ["average_running_statistics", "joint_batch_norm"]
 
 
 @contextmanager
@@ -34,6 +34,27 @@ def joint_batch_norm(model: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             del layer.forward
+
+
+@torch.no_grad()
+def average_running_statistics(model: nn.Module) -> None:
+    """Gives running statistics, which each process has followed by itself, their mean.
+
+    With one process nothing changes.
+    """
+    if world_size() == 1:
+        return
+    running = [
+        value
+        for layer in model.modules()
+        if isinstance(layer, _BatchNorm)
+        for value in (layer.running_mean, layer.running_var)
+        if value is not None
+    ]
+    if running:
+        means = total(torch.cat(running)) / world_size()
+        for value, mean in zip(running, means.split([len(v) for v in running]), strict=True):
+            value.copy_(mean)
 
 
 def _layers(model: nn.Module) -> list[_BatchNorm]:

@@ -65,6 +65,9 @@ class Config:
         clip: Largest norm of the gradient; 0 for none.
         average: Decay of the running mean of the weights that is saved; 0 for none.
         precision: "float32", or "bfloat16" or "float16" for mixed precision.
+        joint_norm: Of several processes, normalise batches by the statistics of all views together,
+            as one process would. Otherwise each normalises by its own views and running statistics
+            are averaged: processes wait less for each other, and their number shows.
         workers: Threads that prepare views.
         save_every: Steps between checkpoints.
 
@@ -106,6 +109,7 @@ class Config:
     clip: float = 0.0
     average: float = 0.0
     precision: str = "float32"
+    joint_norm: bool = True
     workers: int = 2
     save_every: int = 500
 

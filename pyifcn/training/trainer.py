@@ -17,7 +17,7 @@ from tqdm import tqdm
 from pyifcn.data import Sample
 from pyifcn.models import Network, save
 from pyifcn.training import distributed
-from pyifcn.training.batch_norm import joint_batch_norm
+from pyifcn.training.batch_norm import average_running_statistics, joint_batch_norm
 from pyifcn.training.checkpoint import Log, read_checkpoint, what_counts, write_checkpoint
 from pyifcn.training.config import Config
 from pyifcn.training.launch import check_joined
@@ -91,7 +91,7 @@ def train(
     )
     first = distributed.is_first()
     with (
-        joint_batch_norm(model),
+        joint_batch_norm(model) if config.joint_norm else nullcontext(),
         closing(Log(folder, run.step, goal.parts, tensorboard)) if first else nullcontext() as log,
         tqdm(
             total=config.steps,
@@ -165,6 +165,8 @@ class _Run:
         gradient = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if not config.joint_norm:
+            average_running_statistics(self.model)
         self._update_average()
         self.step += 1
         return {**values, "learning_rate": rate, "gradient": gradient.item()}
