@@ -53,7 +53,8 @@ def average_running_statistics(model: nn.Module) -> None:
     ]
     if running:
         means = total(torch.cat(running)) / world_size()
-        for value, mean in zip(running, means.split([len(v) for v in running]), strict=True):
+        parts = torch.split(means, [len(value) for value in running])
+        for value, mean in zip(running, parts, strict=True):
             value.copy_(mean)
 
 
