@@ -18,8 +18,8 @@ for sample in SyntheticShapes(3):
 write_results("results.json", records)
 
 kept = []
-for image_id, (masks, scores) in read_results("results.json").items():
+for image_id, (masks, scores, labels) in read_results("results.json").items():
     best = masks.nms(scores, iou_threshold=0.7)
-    kept += coco_results(masks[best], scores[best], image_id)
+    kept += coco_results(masks[best], scores[best], image_id, category_id=labels[best])
 write_results("distinct.json", kept)
 print(f"{len(records)} masks, {len(json.loads(Path('distinct.json').read_text()))} distinct")

@@ -163,7 +163,7 @@ def test_recall_equals_pycocotools_on_pooled_detectors(shared_data):
         for name in ("yrm18", "yrm35_crop", "yolact_resnet101_conv4", "yolact_resnet101_maskrcnn")
     )
     truths = []
-    for image_id, (masks, scores) in fourth.items():
+    for image_id, (masks, scores, _) in fourth.items():
         sure = masks[(scores > 0.3) & (masks.area > 0)]
         ones = np.ones(len(sure), np.int64)
         crowd = np.arange(len(sure)) % 7 == 6
@@ -279,6 +279,7 @@ def test_results_round_trip(tmp_path):
             if len(masks):
                 assert got[truth.image_id][0] == masks
                 assert np.array_equal(got[truth.image_id][1], scores)
+                assert got[truth.image_id][2].tolist() == [1] * len(masks)
     write_results(path, [])
     assert read_results(path) == {}
 
@@ -289,9 +290,39 @@ def test_results_are_read_by_category(tmp_path):
     records += coco_results(masks[1:], np.array([0.5, 0.25]), "a", category_id=1)
     assert [record["bbox"][2] for record in records] == [1, 2, 3]
     write_results(tmp_path / "r.json", records)
-    got, scores = read_results(tmp_path / "r.json")["a"]
+    got, scores, labels = read_results(tmp_path / "r.json")["a"]
     assert got.area.tolist() == [2, 3, 1]
     assert scores.tolist() == [0.5, 0.25, 0.5]
+    assert labels.dtype == np.int64
+    assert labels.tolist() == [1, 1, 2]
+
+
+def test_results_with_a_category_each(tmp_path):
+    masks = Masks.from_dense(np.tri(3, dtype=bool)[:, None])
+    scores = np.array([0.5, 0.25, 0.75])
+    for categories in ([9, 4, 9], np.array([9, 4, 9], np.int32)):
+        records = coco_results(masks, scores, "a", category_id=categories)
+        assert [record["category_id"] for record in records] == [9, 4, 9]
+        write_results(tmp_path / "r.json", records)
+        got = read_results(tmp_path / "r.json")["a"]
+        assert got[0] == masks[[1, 0, 2]]
+        assert got[1].tolist() == [0.25, 0.5, 0.75]
+        assert got[2].tolist() == [4, 9, 9]
+    assert coco_results(masks[:0], [], "a", category_id=[]) == []
+    with pytest.raises(ValueError, match=r"category_id has shape \(2,\) for 3 masks"):
+        coco_results(masks, scores, "a", category_id=[1, 2])
+    with pytest.raises(TypeError, match="category_id must be integers, got float64"):
+        coco_results(masks, scores, "a", category_id=[1.0, 2.0, 3.0])
+
+
+def test_labels_after_scores_change_nothing():
+    predictions, truths = random_case(1)
+    labelled = [(masks, scores, np.arange(len(masks))) for masks, scores in predictions]
+    assert average_recall(labelled, truths) == average_recall(predictions, truths)
+    for ours, plain in zip(
+        match_counts(labelled, truths).tp, match_counts(predictions, truths).tp, strict=True
+    ):
+        np.testing.assert_array_equal(ours, plain)
 
 
 def test_failed_write_leaves_the_old_file(tmp_path):
@@ -315,6 +346,10 @@ def test_failed_write_leaves_the_old_file(tmp_path):
         ([{"image_id": 1, "segmentation": {}}], "result 0 has no 'score'"),
         ([{"image_id": 1, "score": "x", "segmentation": {}}], "result 0: score is 'x'"),
         ([{"image_id": 1, "score": float("nan"), "segmentation": {}}], "result 0: score is nan"),
+        (
+            [{"image_id": 1, "score": 1, "segmentation": {}, "category_id": 2**63}],
+            "result 0: category_id is 9223372036854775808",
+        ),
         ([{"image_id": [], "score": 1, "segmentation": {}}], "result 0: image_id is a list"),
         ([{"image_id": 1, "score": 1, "segmentation": [[1, 2]]}], "result 0: segmentation is a l"),
         ([{"image_id": 1, "score": 1, "segmentation": {}}], "result 0: segmentation is neither"),
@@ -349,3 +384,10 @@ def test_report():
     assert lines[0].split() == ["all", "small", "medium", "large"]
     assert lines[5].split()[-1] == "mean"
     assert max(map(len, lines)) <= 110
+
+
+def test_report_of_average_precision():
+    recall = average_recall([], [])
+    lines = report(recall, None, {"mAP@0.5": 0.25, "mAP@0.7": -1.0}).splitlines()
+    assert [line.split() for line in lines[-2:]] == [["mAP@0.5", "0.250"], ["mAP@0.7", "-"]]
+    assert lines[:-2] == report(recall).splitlines()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyifcn._array import as_numpy
-from pyifcn.evaluation.matching import TruthLike
+from pyifcn.evaluation.matching import Labelled, TruthLike
 from pyifcn.masks import Masks
 
 Floats = npt.NDArray[np.float64]
@@ -26,7 +26,7 @@ class LabelledTruth(TruthLike, Protocol):
 
 
 def average_precision(
-    predictions: Iterable[tuple[Masks, Any, Any]],
+    predictions: Iterable[Labelled],
     truths: Iterable[LabelledTruth],
     thresholds: Sequence[float] = (0.5, 0.7),
     *,
@@ -98,7 +98,7 @@ def _pairs(predictions: Iterable[Any], truths: Iterable[Any]) -> Iterable[tuple[
 
 
 def _checked(
-    prediction: tuple[Masks, Any, Any], truth: LabelledTruth, name: str
+    prediction: Labelled, truth: LabelledTruth, name: str
 ) -> tuple[Masks, Floats, npt.NDArray[np.int64]]:
     masks, scores, labels = prediction
     scores = as_numpy(scores, "scores").astype(np.float64)

@@ -14,8 +14,11 @@ from pyifcn.masks import Masks
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """COCO's ten IoU thresholds."""
 
-Prediction = tuple[Masks, Any]
-"""Masks and an array or a tensor of their scores, on any device."""
+Labelled = tuple[Masks, Any, Any]
+"""Masks and arrays or tensors of their scores and labels, on any device."""
+
+Prediction = tuple[Masks, Any] | Labelled
+"""Masks and an array or a tensor of their scores; labels may follow."""
 
 
 class TruthLike(Protocol):
@@ -40,7 +43,8 @@ def ranked(
             sizes disagree.
     """
     try:
-        for i, ((masks, scores), truth) in enumerate(zip(predictions, truths, strict=True)):
+        for i, (prediction, truth) in enumerate(zip(predictions, truths, strict=True)):
+            masks, scores = prediction[:2]
             scores = as_numpy(scores, "scores").astype(np.float64)
             if scores.shape != (len(masks),):
                 raise ValueError(

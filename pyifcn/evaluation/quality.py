@@ -79,7 +79,7 @@ def match_counts(
     at least the threshold's share counts neither as right nor as wrong, and crowds are no misses.
 
     Args:
-        predictions: For each image its (masks, scores).
+        predictions: For each image its (masks, scores); labels may follow and are ignored.
         truths: For each image an object with `masks` and `crowd`, such as a `Sample`.
         thresholds: float (T,), each within 0..1 and above 0.
 

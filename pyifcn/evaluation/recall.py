@@ -24,7 +24,7 @@ def average_recall(
     sides. Ties in score keep the order given, and truths are gone through by label, as in COCO.
 
     Args:
-        predictions: For each image its (masks, scores).
+        predictions: For each image its (masks, scores); labels may follow and are ignored.
         truths: For each image an object with `masks` and `crowd`, such as a `Sample`.
         max_proposals: The numbers N.
 

@@ -6,15 +6,17 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from pyifcn._array import as_numpy
 from pyifcn.data.checks import DataError, check_keys, check_rle, is_number, read_json
 from pyifcn.data.files import written_whole
-from pyifcn.evaluation.matching import Prediction
 from pyifcn.masks import Masks
+
+Result: TypeAlias = tuple[Masks, npt.NDArray[np.float64], npt.NDArray[np.int64]]
 
 
 def coco_results(
@@ -23,7 +25,7 @@ def coco_results(
     image_id: int | str,
     *,
     file_name: str | None = None,
-    category_id: int = 1,
+    category_id: Any = 1,
 ) -> list[dict[str, Any]]:
     """The records of one image.
 
@@ -32,11 +34,15 @@ def coco_results(
         scores: float (N,), an array or a tensor.
         image_id: The image's id; its file's stem where there are no annotations.
         file_name: The image's file name, kept beside the id when given.
-        category_id: The category of every mask.
+        category_id: The category of every mask, or of each: int (N,), an array or a tensor.
 
     Returns:
         N dicts of image_id, file_name, category_id, bbox (x, y, width, height), score and
         segmentation (compressed run-length code).
+
+    Raises:
+        TypeError: If category_id holds no integers.
+        ValueError: If there are not as many scores or categories as masks.
 
     Example:
         >>> masks = Masks.from_dense(np.ones((1, 2, 3), bool))
@@ -52,15 +58,29 @@ def coco_results(
     return [
         {
             **head,
-            "category_id": category_id,
+            "category_id": category,
             "bbox": [x1, y1, x2 - x1, y2 - y1],
             "score": float(score),
             "segmentation": rle,
         }
-        for (x1, y1, x2, y2), score, rle in zip(
-            masks.boxes.tolist(), as_numpy(scores, "scores"), masks.to_rle(), strict=True
+        for (x1, y1, x2, y2), score, category, rle in zip(
+            masks.boxes.tolist(),
+            as_numpy(scores, "scores"),
+            _categories(category_id, len(masks)),
+            masks.to_rle(),
+            strict=True,
         )
     ]
+
+
+def _categories(category_id: Any, count: int) -> list[int]:
+    categories = as_numpy(category_id, "category_id")
+    if categories.size and categories.dtype.kind not in "iu":
+        raise TypeError(f"category_id must be integers, got {categories.dtype}")
+    if categories.shape not in ((), (count,)):
+        raise ValueError(f"category_id has shape {categories.shape} for {count} masks")
+    values: list[int] = np.broadcast_to(categories, count).tolist()
+    return values
 
 
 def write_results(path: str | os.PathLike[str], records: Iterable[dict[str, Any]]) -> None:
@@ -82,15 +102,15 @@ def write_results(path: str | os.PathLike[str], records: Iterable[dict[str, Any]
         file.write("[]\n" if before == "[\n" else "\n]\n")
 
 
-def read_results(path: str | os.PathLike[str]) -> dict[int | str, Prediction]:
+def read_results(path: str | os.PathLike[str]) -> dict[int | str, Result]:
     """Read COCO results.
 
     Args:
         path: A json file, or one compressed to `.gz`.
 
     Returns:
-        For each image_id its (masks, scores), by category id and then in the order of the file,
-        as COCO's evaluator goes through them.
+        For each image_id its (masks, scores, labels) by category id, which is the label (1 where
+        it is missing), and then in the order of the file, as COCO's evaluator goes through them.
 
     Raises:
         DataError: If the file is not a list of results or one of them is malformed; the message
@@ -108,18 +128,24 @@ def read_results(path: str | os.PathLike[str]) -> dict[int | str, Prediction]:
         size = tuple(of_image[0]["segmentation"]["size"]) if of_image else None
         check_rle(record["segmentation"], size, where)
         of_image.append(record)
-    return {image_id: _prediction(records) for image_id, records in images.items()}
+    return {image_id: _result(records) for image_id, records in images.items()}
 
 
 def _check_result(record: Any, where: str) -> None:
     check_keys(record, {"image_id": (int, str), "score": (int, float), "segmentation": dict}, where)
     if not is_number(record["score"]):
         raise DataError(f"{where}: score is {record['score']!r}")
-    if not isinstance(record.get("category_id", 1), int):
-        raise DataError(f"{where}: category_id is {record['category_id']!r}")
+    category = record.get("category_id", 1)
+    if not isinstance(category, int) or abs(category) >= 2**63:
+        raise DataError(f"{where}: category_id is {category!r}")
 
 
-def _prediction(records: list[dict[str, Any]]) -> Prediction:
-    records = sorted(records, key=lambda record: record.get("category_id", 1))
+def _result(records: list[dict[str, Any]]) -> Result:
+    records = sorted(records, key=_category)
     masks = Masks.from_rle([record["segmentation"] for record in records])
-    return masks, np.array([record["score"] for record in records], dtype=np.float64)
+    scores = np.array([record["score"] for record in records], dtype=np.float64)
+    return masks, scores, np.array(list(map(_category, records)), dtype=np.int64)
+
+
+def _category(record: dict[str, Any]) -> int:
+    return int(record.get("category_id", 1))

@@ -7,12 +7,17 @@ from collections.abc import Mapping, Sequence
 from pyifcn.evaluation.quality import DetectionQuality
 
 
-def report(recall: Mapping[str, float], quality: DetectionQuality | None = None) -> str:
-    """What `average_recall` and `detection_quality` give, as two small tables.
+def report(
+    recall: Mapping[str, float],
+    quality: DetectionQuality | None = None,
+    precision: Mapping[str, float] | None = None,
+) -> str:
+    """What `average_recall`, `detection_quality` and `average_precision` give, as small tables.
 
     Args:
         recall: The result of `average_recall`.
         quality: The result of `detection_quality`, if there is any.
+        precision: The result of `average_precision`, if there is any.
 
     Returns:
         Lines of text; a dash stands where there was nothing to find.
@@ -26,7 +31,8 @@ def report(recall: Mapping[str, float], quality: DetectionQuality | None = None)
     for name in recall:
         if "/" not in name:
             parts = [recall[name + part] for part in ("", "/small", "/medium", "/large")]
-            lines.append(_line(name, ["-" if part < 0 else f"{part:.3f}" for part in parts]))
+            lines.append(_line(name, list(map(_cell, parts))))
+    lines += [_line(name, [_cell(value)]) for name, value in (precision or {}).items()]
     if quality is not None:
         lines += ["", _line("IoU", [f"{level:.2f}" for level in quality.thresholds] + ["mean"])]
         for name, values in (
@@ -36,6 +42,10 @@ def report(recall: Mapping[str, float], quality: DetectionQuality | None = None)
         ):
             lines.append(_line(name, [f"{value:.3f}" for value in (*values, values.mean())]))
     return "\n".join(lines)
+
+
+def _cell(value: float) -> str:
+    return "-" if value < 0 else f"{value:.3f}"
 
 
 def _line(name: str, cells: Sequence[str]) -> str:

@@ -290,7 +290,7 @@ def test_real_masks(shared_data):
 
     seen = 0
     for path in sorted((shared_data / "coco_results").glob("*.segm.json*")):
-        for masks, scores in list(read_results(path).values())[:5]:
+        for masks, scores, _ in list(read_results(path).values())[:5]:
             if not len(masks):
                 continue
             dense = torch.from_numpy(masks.to_dense())
