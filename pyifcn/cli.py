@@ -26,7 +26,9 @@ import numpy as np
 import pyifcn
 
 if TYPE_CHECKING:
-    from pyifcn.data import AnnotatedImages, Sample
+    from pyifcn.data import AnnotatedImages, Sample, Truth
+    from pyifcn.evaluation.matching import Labelled, Prediction
+    from pyifcn.inference import HostInstances
     from pyifcn.models import Network
 
 _T = TypeVar("_T")
@@ -207,7 +209,8 @@ def demo(output: Path, seed: int, weights: str) -> None:
     type=_PATH,
     metavar="JSON",
     help="COCO annotations that give image ids by file name; else an id is the file's stem, or in "
-    "Parquet the path as given.",
+    "Parquet the path as given. In json they also give the category, the first of theirs, of what "
+    "a network finds that knows none.",
 )
 @click.option(
     "--on-error",
@@ -260,12 +263,12 @@ def propose(
     """Find the instances in IMAGES: files, Parquet files of paths or images, or folders of them.
 
     Writes a COCO results list: image_id, file_name, category_id, bbox (x, y, width, height),
-    score and segmentation (run-length code) of each instance. The file appears when all images
-    are done.
+    score and segmentation (run-length code) of each instance. The category is what the network
+    says, and 1 where it knows none. The file appears when all images are done.
 
-    To a folder it writes Parquet files: image, height, width, score, box, counts (run-length code)
-    and error. What the folder holds is not done again, so a run that was stopped goes on when the
-    same command is given again.
+    To a folder it writes Parquet files: image, height, width, score, category, box, counts
+    (run-length code) and error. What the folder holds is not done again, so a run that was stopped
+    goes on when the same command is given again.
     """
     asked: dict[str, Any] = {
         "max_proposals": max_proposals,
@@ -348,8 +351,11 @@ def _propose_json(
             click.echo(f"pyifcn: skipped: {image}", err=True)
             skipped += 1
             continue
-        masks, scores = find(model, image, **asked)
-        records += coco_results(masks, scores, ids[path], file_name=path.name, category_id=category)
+        masks, scores, labels = find(model, image, **asked)
+        categories = labels if model.categories else category
+        records += coco_results(
+            masks, scores, ids[path], file_name=path.name, category_id=categories
+        )
         if overlay is not None:
             with written_whole(overlay / f"{path.stem}.png") as file:
                 Image.fromarray(draw(image, masks)).save(file)
@@ -575,10 +581,11 @@ def evaluate(
 
     Prints the average recall of the first 10, 100 and 1000 instances of an image (IoU of masks
     0.5 to 0.95, categories ignored, as COCO's evaluator has it), and TP / (TP + FP + FN) at each
-    IoU.
+    IoU. Where the weights know categories, or the results tell more than one of the annotations',
+    also mAP at IoU 0.5 and 0.7 by the VOC's rules, of all instances whatever their score and
+    number.
     """
-    from pyifcn.evaluation import average_recall, detection_quality, read_results, report
-    from pyifcn.inference.finder import find
+    from pyifcn.evaluation import average_precision, average_recall, detection_quality, report
 
     not_one = click.UsageError("give either --images or --results", click.get_current_context())
     if images is not None and results is not None:
@@ -592,24 +599,58 @@ def evaluate(
         raise click.ClickException(f"{annotations} has no such images")
     truths = [data.truth(i) for i in range(len(data))]
     if results is not None:
-        found = read_results(results)
-        nothing = np.zeros(0)
-        predictions = [found.get(t.image_id, (t.masks[:0], nothing)) for t in truths]
+        predictions, labelled = _read_predictions(results, truths, data.categories)
     else:
         model = _load(weights, device)
-        predictions = [
-            find(model, sample.image, max_proposals=max_proposals, all_proposals=all_proposals)
-            for sample in _progress(data, "evaluating")
-        ]
+        predictions, labelled = _searched(model, data, max_proposals, all_proposals)
     recall = average_recall(predictions, truths)
     quality = detection_quality(predictions, truths)
+    precision = average_precision(labelled, truths) if labelled else {}
     if as_json:
         measured = {"images": len(truths), "instances": sum(len(t.masks) for t in truths)}
         by_iou = {f"{t:.2f}": q for t, q in zip(quality.thresholds, quality.quality, strict=True)}
-        click.echo(json.dumps(measured | recall | {"quality": by_iou}, indent=2))
+        click.echo(json.dumps(measured | recall | precision | {"quality": by_iou}, indent=2))
     else:
-        click.echo(report(recall, quality))
+        click.echo(report(recall, quality, precision))
     _count_skipped(data)
+
+
+def _read_predictions(
+    results: Path, truths: Sequence[Truth], categories: Mapping[int, str]
+) -> tuple[Sequence[Prediction], Sequence[Labelled]]:
+    """A file's results of each image; and the same if mAP is to be measured of them."""
+    from pyifcn.evaluation import read_results
+
+    found = read_results(results)
+    nothing = np.zeros(0), np.zeros(0, np.int64)
+    predictions = [found.get(t.image_id, (t.masks[:0], *nothing)) for t in truths]
+    told = {label for _, _, labels in found.values() for label in labels.tolist()}
+    return predictions, predictions if len(told & categories.keys()) > 1 else []
+
+
+def _searched(
+    model: Network, data: AnnotatedImages, max_proposals: int | None, all_proposals: bool
+) -> tuple[Sequence[Prediction], Sequence[Labelled]]:
+    """What is found in each image; and of a network with categories all that it predicts."""
+    from pyifcn.inference.finder import find
+
+    samples = _progress(data, "evaluating")
+    if not model.categories:
+        found = (
+            find(model, sample.image, max_proposals=max_proposals, all_proposals=all_proposals)
+            for sample in samples
+        )
+        return list(found), []
+    every = [find(model, sample.image, score_threshold=0) for sample in samples]
+    threshold = 0 if all_proposals else model.settings.score_threshold
+    return [_best(found, threshold, max_proposals) for found in every], every
+
+
+def _best(found: HostInstances, threshold: float, most: int | None) -> Prediction:
+    """What `find` gives with these limits."""
+    count = int((found.scores >= threshold).sum())
+    kept = slice(count if most is None else min(count, most))
+    return found.masks[kept], found.scores[kept]
 
 
 @program.command(

@@ -44,7 +44,7 @@ class Slow:
         time.sleep(0.15)
         dense = np.zeros((1, *image.shape[:2]), bool)
         dense[0, 2:5, 1 : 2 + image[0, 0, 0]] = True
-        return Masks.from_dense(dense), np.array([0.75], np.float32)
+        return Masks.from_dense(dense), np.array([0.75], np.float32), np.array([3])
 
 
 def seen(folder):

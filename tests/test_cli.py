@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -20,14 +21,16 @@ from pyifcn.masks import Masks
 
 
 class Network:
-    """Finds two rectangles in every image."""
+    """Finds two rectangles in every image, whose categories it does not know."""
 
-    def segment(self, image, *, max_proposals=None, score_threshold=None):
+    categories: ClassVar = {}
+
+    def predict(self, image, *, score_threshold=None):
         dense = np.zeros((2, *image.shape[:2]), bool)
         dense[0, 2:20, 3:30] = dense[1, 8:40, 30:50] = True
         scores = np.array([0.9, 0.4], np.float32)
-        kept = (scores >= (score_threshold or 0)) & (np.arange(2) < (max_proposals or 2))
-        return Masks.from_dense(dense)[kept], scores[kept]
+        kept = scores >= (score_threshold or 0)
+        return Masks.from_dense(dense)[kept], scores[kept], np.ones(kept.sum(), np.int64)
 
 
 @pytest.fixture
@@ -303,6 +306,7 @@ def test_evaluate(run, network, tmp_path):
     assert (status, err) == (0, "")
     assert "AR@1000" in out
     assert "TP/(TP+FP+FN)" in out
+    assert "mAP" not in out
     measured = json.loads(run(*arguments, "--json")[1])
     assert measured["images"] == 2
     assert 0 <= measured["AR@10"] <= 1
@@ -323,6 +327,118 @@ def test_evaluate_results_of_others(run, tmp_path):
     share = len(samples[0].masks) / measured["instances"]
     assert measured["AR@1000"] == pytest.approx(share)
     assert measured["quality"]["0.95"] == pytest.approx(share)
+
+
+@pytest.fixture
+def shapes(tmp_path):
+    """Images with two categories, in files, and weights that know these: (samples, model)."""
+    import torch
+
+    from pyifcn.data import SyntheticShapes, write_coco
+    from pyifcn.models import FCIS, ResidualPyramid, TestSettings, save
+
+    samples = list(SyntheticShapes(3, size=(48, 64)))
+    for sample in samples:
+        sample.labels = sample.labels % 2 * 4 + 3
+    categories = {3: "disc", 7: "box"}
+    write_coco(samples, tmp_path / "truth.json", tmp_path / "images", categories)
+    torch.manual_seed(1)
+    trunk = ResidualPyramid(widths=(8, 8, 8), blocks=(1, 1, 1), channels=8)
+    settings = TestSettings(scales=(1.0,), score_threshold=0.335)  # some are below
+    model = FCIS(trunk, categories, width=8, settings=settings).eval()
+    save(model, tmp_path / "fcis.safetensors")
+    return samples, model
+
+
+FCIS = ("--weights", "fcis.safetensors", "--device", "cpu")
+TRUTH = ("--annotations", "truth.json")
+
+
+@pytest.mark.parametrize("annotations", [(), TRUTH])
+def test_propose_writes_the_categories_that_a_network_knows(run, shapes, tmp_path, annotations):
+    samples, model = shapes
+    status, _, err = run("propose", "images", *FCIS, "--score-threshold", 0, *annotations)
+    assert (status, err) == (0, "")
+    records = json.loads((tmp_path / "proposals.json").read_text())
+    expected = [
+        label
+        for sample in samples
+        for label in model.predict(sample.image, score_threshold=0).labels.tolist()
+    ]
+    assert [record["category_id"] for record in records] == expected
+    assert set(expected) == {3, 7}
+
+
+def test_propose_writes_categories_to_a_folder(run, shapes, tmp_path):
+    pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    from pyifcn.inference import read_proposals
+
+    samples, model = shapes
+    arguments = ["propose", "images", *FCIS, *TRUTH, "--score-threshold", 0, "--output", "found/"]
+    assert run(*arguments)[0] == 0
+    found = {found.image: found.labels.tolist() for found in read_proposals(tmp_path / "found")}
+    assert found == {
+        sample.image_id: model.predict(sample.image, score_threshold=0).labels.tolist()
+        for sample in samples
+    }
+
+
+@pytest.mark.parametrize("most", [None, 4])
+@pytest.mark.parametrize("every", [False, True])
+def test_evaluate_measures_categories_in_one_pass(run, shapes, monkeypatch, most, every):
+    from pyifcn import models
+    from pyifcn.evaluation import average_precision, average_recall, detection_quality
+    from pyifcn.inference import find
+
+    samples, model = shapes
+    found = [find(model, s.image, max_proposals=most, all_proposals=every) for s in samples]
+    labelled = [model.predict(s.image, score_threshold=0) for s in samples]
+    fewer = [len(f.masks) < len(of_all.masks) for f, of_all in zip(found, labelled, strict=True)]
+    assert fewer == [not every or most is not None] * 3
+    looks, predict = [], models.FCIS.predict
+
+    def counted(self, image, **options):
+        looks.append(image)
+        return predict(self, image, **options)
+
+    monkeypatch.setattr(models.FCIS, "predict", counted)
+    options = (*(["--all-proposals"] * every), *(["--max-proposals", most] if most else []))
+    arguments = ["evaluate", "--images", "images", *TRUTH, *FCIS, *options]
+    measured = json.loads(run(*arguments, "--json")[1])
+    assert len(looks) == len(samples)
+    expected = average_recall(found, samples) | average_precision(labelled, samples)
+    assert {name: measured[name] for name in expected} == expected
+    quality = detection_quality(found, samples).quality.tolist()
+    assert list(measured["quality"].values()) == quality
+    status, out, err = run(*arguments)
+    assert (status, err) == (0, "")
+    assert f"mAP@0.5       {expected['mAP@0.5']:>8.3f}\nmAP@0.7 " in out
+
+
+def test_evaluate_measures_categories_of_results(run, shapes, tmp_path):
+    from pyifcn.evaluation import coco_results, write_results
+
+    samples, _ = shapes
+    arguments = ["evaluate", "--results", "found.json", *TRUTH]
+
+    def evaluated(categories):
+        records = []
+        for s in samples:
+            scores = np.linspace(0.9, 0.1, len(s.masks))
+            records += coco_results(s.masks, scores, s.image_id, category_id=categories(s.labels))
+        write_results(tmp_path / "found.json", records)
+        return json.loads(run(*arguments, "--json")[1])
+
+    right = evaluated(lambda labels: labels)
+    assert right["mAP@0.5"] == right["mAP@0.7"] == 1
+    table = run(*arguments)[1]
+    assert "mAP@0.5          1.000\nmAP@0.7          1.000\n\nIoU" in table
+    assert evaluated(lambda labels: 10 - labels)["mAP@0.5"] == 0
+    for unknown in (lambda labels: 1, lambda labels: 3, lambda labels: labels + 10):
+        plain = evaluated(unknown)
+        assert set(right) - set(plain) == {"mAP@0.5", "mAP@0.7"}
+        assert plain["quality"] == right["quality"]
+        assert "mAP" not in run(*arguments)[1]
 
 
 def test_evaluate_refuses_bad_input(run, network, tmp_path):
@@ -371,6 +487,7 @@ def test_other_heads_train_then_propose_and_evaluate(run, tmp_path, head):
         status, out, err = run("evaluate", *data, *weights, "--max-proposals", "10", *every)
         assert (status, err) == (0, "")
         assert "AR@10" in out
+        assert ("mAP@0.5" in out) == (head != "deep_mask")
     assert run("propose", "in", *weights, "--score-threshold", "0")[0] == 0
     if head != "deep_mask":
         said = refused(run("demo", *weights))

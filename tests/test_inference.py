@@ -18,10 +18,11 @@ pytest.importorskip("torch", reason="the networks need PyTorch")
 pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from PIL import Image
 
 from pyifcn import Masks
-from pyifcn.data import DataError, ImageError
+from pyifcn.data import DataError, ImageError, read_image
 from pyifcn.evaluation import read_results
 from pyifcn.inference import (
     Finder,
@@ -33,11 +34,14 @@ from pyifcn.inference import (
     write_coco_results,
 )
 from pyifcn.inference.local import prefetched
-from pyifcn.models import load
+from pyifcn.models import FCIS, FCN, ResidualPyramid, TestSettings, load, save
 
 
 class Rectangles:
-    """Finds as many rectangles as the red of an image's corner says, and counts the images."""
+    """Finds as many rectangles as the red of an image's corner says, and counts the images.
+
+    The first is of category 5, the next of 6, and so on.
+    """
 
     device = "cpu"
 
@@ -51,7 +55,16 @@ class Rectangles:
         dense = np.zeros((count, *image.shape[:2]), bool)
         for i in range(count):
             dense[i, i : i + 3, 1:5] = True
-        return Masks.from_dense(dense), np.linspace(0.9, 0.5, count, dtype=np.float32)
+        scores = np.linspace(0.9, 0.5, count, dtype=np.float32)
+        return Masks.from_dense(dense), scores, np.arange(5, 5 + count)
+
+
+def tiny(head):
+    """A network of random weights that knows the categories 3 and 7."""
+    torch.manual_seed(1)
+    trunk = ResidualPyramid(widths=(8, 8, 8), blocks=(1, 1, 1), channels=8)
+    settings = TestSettings(scales=(1.0,), score_threshold=0.335)
+    return head(trunk, {3: "disc", 7: "box"}, width=8, settings=settings).eval()
 
 
 def write_images(folder, numbers):
@@ -68,9 +81,10 @@ def numbers(folder):
         number = result.masks.size[1] - 10
         assert result.error is None
         assert result.masks.size == (8, 10 + number)
-        masks, scores = Rectangles()(np.full((8, 10 + number, 3), number, np.uint8))
+        masks, scores, labels = Rectangles()(np.full((8, 10 + number, 3), number, np.uint8))
         assert result.masks == masks
         np.testing.assert_array_equal(result.scores, scores)
+        np.testing.assert_array_equal(result.labels, labels)
     return [result.masks.size[1] - 10 for result in found]
 
 
@@ -107,6 +121,7 @@ def test_the_files_are_a_table_that_others_read(here):
         "height": "int32",
         "width": "int32",
         "score": "float",
+        "category": "int64",
         "box": "fixed_size_list<element: float>[4]",
         "counts": "string",
         "error": "string",
@@ -116,10 +131,11 @@ def test_the_files_are_a_table_that_others_read(here):
         "image": str(Path("images/004.png")),
         "height": 8,
         "width": 14,
-        **dict.fromkeys(("score", "box", "counts", "error")),
+        **dict.fromkeys(("score", "category", "box", "counts", "error")),
     }
     assert second["score"] == pytest.approx(0.9)
     assert second["box"] == [1, 0, 4, 3]
+    assert (second["category"], third["category"]) == (5, 6)
     assert (
         third["counts"]
         == Masks.from_rle([{"size": [8, 16], "counts": third["counts"]}]).to_rle()[0]["counts"]
@@ -230,7 +246,9 @@ def test_images_that_cannot_be_read(here, rng):
     assert (report.done.images, report.done.skipped, report.already) == (6, 2, 4)
     wrong = {found.image: found for found in read_proposals("found") if found.masks is None}
     assert [Path(name).name for name in sorted(wrong)] == ["005.png", "009.png"]
-    assert "009.png is not an image" in wrong[str(Path("images/009.png"))].error
+    nine = wrong[str(Path("images/009.png"))]
+    assert "009.png is not an image" in nine.error
+    assert len(nine.scores) == len(nine.labels) == 0
     assert len(list(read_proposals("found"))) == 10
     assert run("images")[0] == []
 
@@ -358,15 +376,28 @@ def test_urls(here):
 def test_results_as_coco_has_them(here):
     write_images(here / "images", range(6))
     run("images", ids={str(Path("images", f"{n:03}.png")): 50 + n for n in range(6)})
-    count = write_coco_results("found", "found.json", category_id=3)
+    count = write_coco_results("found", "found.json")
     assert count == sum(n % 4 for n in range(6)) == len(json.loads(Path("found.json").read_text()))
     results = read_results("found.json")
     for found in read_proposals("found"):
         if len(found.masks):
-            masks, scores = results.pop(found.image)
+            masks, scores, labels = results.pop(found.image)
             assert masks == found.masks
             np.testing.assert_allclose(scores, found.scores)
+            assert labels.tolist() == found.labels.tolist()
     assert not results
+    assert write_coco_results("found", "found.json", category_id=3) == count
+    assert {r["category_id"] for r in json.loads(Path("found.json").read_text())} == {3}
+
+
+def test_parts_from_before_there_were_categories(here):
+    write_images(here / "images", [3])
+    run("images")
+    (part,) = (here / "found").iterdir()
+    pq.write_table(pq.read_table(part).drop(["category"]), part)
+    (found,) = read_proposals("found")
+    assert found.labels.tolist() == [1, 1, 1]
+    assert run("images")[0] == []
 
 
 def test_reading_ahead_is_bounded_and_in_order():
@@ -399,25 +430,54 @@ def test_reading_ahead_is_bounded_and_in_order():
 
 def test_a_finder_travels_with_its_weights(here):
     from pyifcn.data import SyntheticNuclei
-    from pyifcn.models import save
 
     save(load("nuclei"), "mine.safetensors")
     finder = Finder("mine.safetensors", device="cpu", score_threshold=0.3)
     image = SyntheticNuclei(1, size=(64, 80))[0].image
-    masks, scores = find(load("nuclei"), image, score_threshold=0.3)
+    masks, scores, labels = find(load("nuclei"), image, score_threshold=0.3)
     assert len(masks) > 0
+    assert labels.dtype == np.int64
+    assert labels.tolist() == [1] * len(masks)
     Path("mine.safetensors").unlink()
     other = pickle.loads(pickle.dumps(finder))
     assert other.settings == finder.settings
     for who in (finder, other):
-        found, their_scores = who(image)
-        assert found == masks
-        np.testing.assert_array_equal(their_scores, scores)
+        found = who(image)
+        assert found.masks == masks
+        np.testing.assert_array_equal(found.scores, scores)
+        np.testing.assert_array_equal(found.labels, labels)
     every = find(load("nuclei"), image, all_proposals=True, max_proposals=5)
-    assert len(every[0]) == len(every[1]) == 5
+    assert list(map(len, every)) == [5, 5, 5]
     assert Finder("nuclei").settings != Finder("nuclei", max_proposals=5).settings
     with pytest.raises(FileNotFoundError, match=r"mine\.safetensors"):
         Finder("mine.safetensors")
+
+
+@pytest.mark.parametrize("head", [FCN, FCIS])
+def test_categories_of_a_network_reach_the_result(here, head):
+    from pyifcn.data import SyntheticShapes
+
+    save(tiny(head), "tiny.safetensors")
+    (here / "images").mkdir()
+    for i, sample in enumerate(SyntheticShapes(2, size=(48, 64))):
+        Image.fromarray(sample.image).save(here / f"images/{i}.png")
+    finder = Finder("tiny.safetensors", device="cpu", score_threshold=0, max_proposals=50)
+    propose_images("images", "found", finder)
+    seen = set()
+    for found in read_proposals("found"):
+        image = read_image(found.image)
+        expected = finder.model.predict(image, score_threshold=0)
+        assert found.masks == expected.masks[:50].numpy()
+        np.testing.assert_array_equal(found.scores, expected.scores[:50].numpy())
+        np.testing.assert_array_equal(found.labels, expected.labels[:50].numpy())
+        seen |= set(found.labels.tolist())
+        asked = find(finder.model, image)
+        doubtful = find(finder.model, image, all_proposals=True)
+        assert len(asked.labels) == (expected.scores >= 0.335).sum()
+        np.testing.assert_array_equal(doubtful.labels, expected.labels.numpy())
+    assert seen == {3, 7}
+    write_coco_results("found", "found.json")
+    assert {r["category_id"] for r in json.loads(Path("found.json").read_text())} == seen
 
 
 def test_an_error_of_torch_names_the_image(here):

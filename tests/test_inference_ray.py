@@ -62,6 +62,7 @@ def test_a_worker_and_a_node_are_killed(tmp_path):
     assert images == [f"{tmp_path}/images/{number:03}.png" for number in range(COUNT)]
     for result in results:
         assert result.masks.to_dense()[0, 3].sum() == 1 + int(Path(result.image).stem)
+        assert result.labels.tolist() == [3]
     assert len(list((tmp_path / "found").iterdir())) == COUNT // 2
 
     end = time.monotonic() + 10

@@ -4,7 +4,7 @@ Needs PyTorch and pyarrow, and the engine "ray" needs Ray.
 """
 
 from pyifcn.inference.blocks import Block, plan
-from pyifcn.inference.finder import Finder, find
+from pyifcn.inference.finder import Finder, HostInstances, find
 from pyifcn.inference.parts import Found, Parts, Tally, read_proposals, write_coco_results
 from pyifcn.inference.run import Report, propose_images
 
@@ -12,6 +12,7 @@ __all__ = [
     "Block",
     "Finder",
     "Found",
+    "HostInstances",
     "Parts",
     "Report",
     "Tally",

@@ -6,7 +6,7 @@ import hashlib
 import tempfile
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,20 @@ if TYPE_CHECKING:
     from pyifcn.ops.propose import Proposals
 
 
+class HostInstances(NamedTuple):
+    """`pyifcn.models.Instances` in host memory: what was found in an image, best first.
+
+    Attributes:
+        masks: N masks of the image's size.
+        scores: float32 (N,).
+        labels: int64 (N,), categories by the data set's ids; 1 of a network that knows none.
+    """
+
+    masks: Masks
+    scores: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+
+
 def find(
     model: Network,
     image: npt.NDArray[np.uint8],
@@ -26,7 +40,7 @@ def find(
     max_proposals: int | None = None,
     score_threshold: float | None = None,
     all_proposals: bool = False,
-) -> tuple[Masks, npt.NDArray[np.float32]]:
+) -> HostInstances:
     """The instances of an image in host memory.
 
     Args:
@@ -38,24 +52,30 @@ def find(
         all_proposals: Keep repeated and doubtful proposals too.
 
     Returns:
-        N masks and float32 (N,) scores, best first.
+        N masks with their scores and labels, best first.
 
     Example:
         >>> from pyifcn.models import load
-        >>> masks, scores = find(load("nuclei"), np.zeros((32, 48, 3), np.uint8))
+        >>> masks, scores, labels = find(load("nuclei"), np.zeros((32, 48, 3), np.uint8))
         >>> masks.size, len(scores)
         ((32, 48), 0)
     """
-    scores: Any
     propose = getattr(model, "propose", None)
-    if all_proposals and propose is not None:
+    threshold = score_threshold or 0 if all_proposals else score_threshold
+    if propose is None:  # what it finds doubtful is all that it has besides
+        masks, scores, labels = model.predict(image, score_threshold=threshold)
+        return _host(masks[:max_proposals], scores[:max_proposals], labels[:max_proposals])
+    if all_proposals:
         found = cast("Proposals[Any]", propose(image, max_proposals=max_proposals))
-        found = found[found.scores >= (score_threshold or 0)]
+        found = found[found.scores >= threshold]
         masks, scores = found.masks, found.scores
-    else:  # a network without proposals has no more than what it finds doubtful
-        threshold = score_threshold or 0 if all_proposals else score_threshold
+    else:
         masks, scores = model.segment(image, max_proposals=max_proposals, score_threshold=threshold)
-    return masks.numpy(), as_numpy(scores, "scores")
+    return _host(masks, scores, np.ones(len(masks), np.int64))
+
+
+def _host(masks: Masks, scores: Any, labels: Any) -> HostInstances:
+    return HostInstances(masks.numpy(), as_numpy(scores, "scores"), as_numpy(labels, "labels"))
 
 
 class Finder:
@@ -75,7 +95,7 @@ class Finder:
         ValueError: If the file holds no network.
 
     Example:
-        >>> masks, scores = Finder("nuclei")(np.zeros((32, 48, 3), np.uint8))
+        >>> masks, scores, labels = Finder("nuclei")(np.zeros((32, 48, 3), np.uint8))
         >>> len(masks)
         0
     """
@@ -118,8 +138,8 @@ class Finder:
         state = {key: value for key, value in vars(self).items() if key != "model"}
         return {**state, "_loaded": None}
 
-    def __call__(self, image: npt.NDArray[np.uint8]) -> tuple[Masks, npt.NDArray[np.float32]]:
-        """The masks and scores of an image, as `find` gives them."""
+    def __call__(self, image: npt.NDArray[np.uint8]) -> HostInstances:
+        """The instances of an image, as `find` gives them."""
         return find(self.model, image, **self._options)
 
     @property

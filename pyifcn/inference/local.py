@@ -14,14 +14,14 @@ import numpy.typing as npt
 
 from pyifcn.data import ImageError
 from pyifcn.inference.blocks import Block, Id, Load
-from pyifcn.inference.parts import Found, Parts, Tally
-from pyifcn.masks import Masks
+from pyifcn.inference.finder import HostInstances
+from pyifcn.inference.parts import Found, Parts, Tally, unreadable
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 _AHEAD = 2  # images that wait in memory for each thread that reads
 
-Find = Callable[[npt.NDArray[np.uint8]], tuple[Masks, npt.NDArray[np.float32]]]
+Find = Callable[[npt.NDArray[np.uint8]], HostInstances]
 
 
 def prefetched(
@@ -69,7 +69,7 @@ def run_blocks(
 
     Args:
         blocks: What to do.
-        find: Gives the masks and scores of an image.
+        find: Gives the masks, scores and labels of an image.
         parts: Where the results go.
         skip: Record images that cannot be read, rather than raise.
         threads: How many read images.
@@ -107,15 +107,13 @@ def _found(
         if not isinstance(image, ImageError):
             yield Found(name, *_searched(image, find, name))
         elif skip:
-            yield Found(name, None, np.zeros(0, np.float32), str(image))
+            yield unreadable(name, str(image))
         else:
             raise image
         advance(1)
 
 
-def _searched(
-    image: npt.NDArray[np.uint8], find: Find, name: Id
-) -> tuple[Masks, npt.NDArray[np.float32]]:
+def _searched(image: npt.NDArray[np.uint8], find: Find, name: Id) -> HostInstances:
     try:
         return find(image)
     except RuntimeError as error:  # of torch, which does not know the image

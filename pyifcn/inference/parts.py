@@ -30,13 +30,20 @@ class Found(NamedTuple):
         image: Its id.
         masks: N masks; None if the image could not be read.
         scores: float32 (N,).
+        labels: int64 (N,), categories by the data set's ids; 1 of a network that knows none.
         error: Why it could not be read; None if it could.
     """
 
     image: Id
     masks: Masks | None
     scores: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
     error: str | None = None
+
+
+def unreadable(image: Id, error: str) -> Found:
+    """What is said of an image that could not be read."""
+    return Found(image, None, np.zeros(0, np.float32), np.zeros(0, np.int64), error)
 
 
 @dataclass(frozen=True)
@@ -164,7 +171,8 @@ def read_proposals(folder: str | os.PathLike[str]) -> Iterator[Found]:
         folder: A path or a URL.
 
     Yields:
-        An image's id, masks and scores, best first, and the error if it could not be read.
+        An image's id, masks, scores and labels, best first, and the error if it could not be
+        read.
 
     Raises:
         DataError: If the folder holds no parts or one is malformed.
@@ -184,14 +192,15 @@ def read_proposals(folder: str | os.PathLike[str]) -> Iterator[Found]:
 
 
 def write_coco_results(
-    folder: str | os.PathLike[str], path: str | os.PathLike[str], *, category_id: int = 1
+    folder: str | os.PathLike[str], path: str | os.PathLike[str], *, category_id: int | None = None
 ) -> int:
     """Turn what `propose_images` wrote into COCO's json, whole or not at all.
 
     Args:
         folder: A path or a URL.
         path: The json file to write.
-        category_id: The category of every instance.
+        category_id: The category of every instance, for what networks that know none have found;
+            if None each instance has its own.
 
     Returns:
         How many instances were written.
@@ -207,8 +216,9 @@ def write_coco_results(
         for found in read_proposals(folder):
             if found.masks is not None:
                 count += len(found.masks)
+                category = found.labels if category_id is None else category_id
                 yield from coco_results(
-                    found.masks, found.scores, found.image, category_id=category_id
+                    found.masks, found.scores, found.image, category_id=category
                 )
 
     write_results(path, records())
@@ -224,6 +234,7 @@ def _schema(numbered: bool) -> Any:
             ("height", pa.int32()),
             ("width", pa.int32()),
             ("score", pa.float32()),
+            ("category", pa.int64()),
             ("box", pa.list_(pa.float32(), 4)),
             ("counts", pa.string()),
             ("error", pa.string()),
@@ -243,22 +254,24 @@ def _rows(found: Found) -> list[dict[str, Any]]:
         {
             **head,
             "score": record["score"],
+            "category": record["category_id"],
             "box": record["bbox"],
             "counts": record["segmentation"]["counts"],
         }
-        for record in coco_results(found.masks, found.scores, found.image)
+        for record in coco_results(found.masks, found.scores, found.image, category_id=found.labels)
     ]
 
 
 def _found(image: Id, rows: list[dict[str, Any]]) -> Found:
     if rows[0]["error"] is not None:
-        return Found(image, None, np.zeros(0, np.float32), rows[0]["error"])
+        return unreadable(image, rows[0]["error"])
     size = rows[0]["height"], rows[0]["width"]
     rows = [row for row in rows if row["counts"] is not None]
     codes = [{"size": list(size), "counts": row["counts"]} for row in rows]
-    return Found(
-        image, Masks.from_rle(codes, size), np.array([row["score"] for row in rows], np.float32)
-    )
+    scores = np.array([row["score"] for row in rows], np.float32)
+    # Parts that were written before there were categories lack the column.
+    labels = np.array([row.get("category", 1) for row in rows], np.int64)
+    return Found(image, Masks.from_rle(codes, size), scores, labels)
 
 
 def _part_names(folder: str) -> list[str]:

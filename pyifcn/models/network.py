@@ -124,6 +124,8 @@ class Network(nn.Module, ABC):
     """The head's name in files and for ``pyifcn.training.network``."""
     options: ClassVar[tuple[str, ...]] = ("window", "width")
     """Names of the constructor's arguments, and attributes, that a file of weights keeps."""
+    categories: dict[int, str]
+    """Names by the data set's ids, rising; empty where the head knows none."""
 
     def __init__(
         self,
@@ -139,6 +141,7 @@ class Network(nn.Module, ABC):
         self.backbone = backbone
         self.window = window
         self.width = width
+        self.categories = {}
         self.preprocess = make_preprocess(preprocess)
         self.settings = settings or TestSettings()
 
