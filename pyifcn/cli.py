@@ -102,7 +102,7 @@ _weights_option = click.option(
 )
 _backbone_option = click.option(
     "--backbone",
-    type=click.Choice(["residual", "squeezenet", "vgg16"]),
+    type=click.Choice(["residual", "squeezenet", "squeezenet_pyramid", "vgg16"]),
     help="Instead of the preset's.",
 )
 _pretrained_option = click.option(
@@ -479,7 +479,8 @@ def _config_option(field: dataclasses.Field[Any], text: str) -> click.Option:
     "--width",
     type=click.IntRange(1),
     metavar="N",
-    help="Channels inside the head, if not 64 on the residual backbone and 512 on others.",
+    help="Channels inside the head, if not 64 on the residual backbone, 128 on SqueezeNet's "
+    "pyramid and 512 on others.",
 )
 @click.option("--tensorboard", is_flag=True, help="Log to TensorBoard as well.")
 @_device_option

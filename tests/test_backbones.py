@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the backbones need PyTorch")
 from torch import nn  # noqa: E402
 
-from pyifcn.models import VGG16, SqueezeNet, adapt  # noqa: E402
+from pyifcn.models import VGG16, SqueezeNet, SqueezeNetPyramid, adapt  # noqa: E402
 
 SQUEEZENET = Path(__file__).parents[2] / "shared/data/squeezenet_v1.0/squeezenet_v1.0_fp32.npz"
 SIZES = [(64, 48), (33, 50), (1, 1), (7, 65), (40, 31)]
@@ -149,6 +149,40 @@ def test_squeezenet_refuses_other_weights(tmp_path):
     np.savez(path, **arrays | {"conv1.weight": np.zeros(3, np.float32)})
     with pytest.raises(ValueError, match=r"conv1\.weight \(3,\) instead of \(96, 3, 7, 7\)"):
         SqueezeNet.from_npz(path)
+
+
+def test_squeezenet_pyramid_sizes():
+    check_sizes(SqueezeNetPyramid(24).eval())
+
+
+def test_squeezenet_pyramid_sees_no_farther_than_it_says():
+    backbone = SqueezeNetPyramid(16).eval()
+    image = torch.rand(1, 3, 40, 800)
+    features = backbone(image)
+    for edge in range(500, 533, 4):
+        other = image.clone()
+        other[..., edge:] = 0
+        same = (features == backbone(other)).all((0, 1, 2))
+        neighbour = 8 * int(same.int().argmin()) - 8
+        assert 64 < edge - neighbour <= backbone.reach
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_squeezenet_pyramid_keeps_published_weights(tmp_path, frozen):
+    weights = {name: w.numpy() for name, w in SqueezeNet().state_dict().items()}
+    np.savez(
+        tmp_path / "a.npz", **{n.replace(".", "/", n.count(".") - 1): weights[n] for n in weights}
+    )
+    backbone = SqueezeNetPyramid.from_npz(tmp_path / "a.npz", 16, frozen)
+    trunk = SqueezeNet.from_npz(tmp_path / "a.npz", 16)
+    image = torch.rand(1, 3, 70, 33)
+    assert torch.equal(backbone.trunk(image), trunk(image))
+    with torch.enable_grad():
+        backbone(image).sum().backward()
+    learnt = {name for name, p in backbone.named_parameters() if p.grad is not None}
+    assert {name for name, _ in backbone.named_parameters() if name not in learnt} == {
+        f"trunk.{name}" for name, _ in trunk.named_parameters() if frozen
+    }
 
 
 @pytest.mark.skipif(not SQUEEZENET.exists(), reason="../shared/data/squeezenet_v1.0 is missing")

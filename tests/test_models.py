@@ -20,6 +20,7 @@ from pyifcn.models import (
     InstanceFCN,
     ResidualPyramid,
     SqueezeNet,
+    SqueezeNetPyramid,
     TestSettings,
     available,
     build_backbone,
@@ -204,7 +205,10 @@ def copy_with(model: InstanceFCN, **changes: object) -> InstanceFCN:
     return other
 
 
-@pytest.mark.parametrize("backbone", [ResidualPyramid(2, (8, 8), (1, 1), 8), SqueezeNet(16)])
+@pytest.mark.parametrize(
+    "backbone",
+    [ResidualPyramid(2, (8, 8), (1, 1), 8), SqueezeNet(16), SqueezeNetPyramid(8, frozen=True)],
+)
 def test_files_hold_the_whole_network(tmp_path, backbone):
     made = InstanceFCN(backbone, 3, 15, width=4, settings=TestSettings(scales=(0.5, 2.0)))
     save(made, tmp_path / "a.safetensors")

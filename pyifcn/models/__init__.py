@@ -19,6 +19,7 @@ from pyifcn.models.network import Backbone, Instances, Network, TestSettings
 from pyifcn.models.preprocess import Preprocess, preprocess
 from pyifcn.models.residual import ResidualPyramid
 from pyifcn.models.squeezenet import SqueezeNet
+from pyifcn.models.squeezenet_pyramid import SqueezeNetPyramid
 from pyifcn.models.vgg import VGG16
 from pyifcn.models.weights import available, build_backbone, load, save
 from pyifcn.models.window_network import WindowNetwork
@@ -35,6 +36,7 @@ __all__ = [
     "Preprocess",
     "ResidualPyramid",
     "SqueezeNet",
+    "SqueezeNetPyramid",
     "TestSettings",
     "WindowNetwork",
     "adapt",

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 __all__ = ["ResidualPyramid"]
 
 
-def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Sequential:
+def conv_norm(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Sequential:
+    """A convolution padded by half its kernel, and batch normalisation."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False),
         nn.BatchNorm2d(outputs),
@@ -33,10 +34,10 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv1 = _conv(inputs, outputs, 3, stride)
-        self.conv2 = _conv(outputs, outputs, 3)
+        self.conv1 = conv_norm(inputs, outputs, 3, stride)
+        self.conv2 = conv_norm(outputs, outputs, 3)
         same = stride == 1 and inputs == outputs
-        self.shortcut = nn.Identity() if same else _conv(inputs, outputs, 1, stride)
+        self.shortcut = nn.Identity() if same else conv_norm(inputs, outputs, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns features of shape (B, outputs, ceil(H / stride), ceil(W / stride))."""
@@ -84,7 +85,7 @@ class ResidualPyramid(nn.Module):
         self.widths = tuple(widths)
         self.blocks = tuple(blocks)
         self.channels = channels
-        self.stem = _conv(inputs, widths[0], 5, 2)
+        self.stem = conv_norm(inputs, widths[0], 5, 2)
         self.stages = nn.ModuleList()
         before = widths[0]
         for level, (width, count) in enumerate(zip(widths, blocks, strict=True)):
@@ -92,8 +93,8 @@ class ResidualPyramid(nn.Module):
             rest = [ResidualBlock(width, width) for _ in range(count - 1)]
             self.stages.append(nn.Sequential(first, *rest))
             before = width
-        self.lateral = nn.ModuleList(_conv(width, channels, 1) for width in widths)
-        self.merge = nn.ModuleList(_conv(channels, channels, 3) for _ in widths[1:])
+        self.lateral = nn.ModuleList(conv_norm(width, channels, 1) for width in widths)
+        self.merge = nn.ModuleList(conv_norm(channels, channels, 3) for _ in widths[1:])
         self.reach = _reach(self.blocks)
 
     def forward(self, x: Tensor) -> Tensor:

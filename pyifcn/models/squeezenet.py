@@ -3,7 +3,7 @@
 import zipfile
 from os import PathLike
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
@@ -61,13 +61,16 @@ class SqueezeNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """RGB images (B, 3, H, W) in 0..1 -> (B, 512, ceil(H / stride), ceil(W / stride))."""
+        return self.levels(images)[1]
+
+    def levels(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of fire8, at stride 8, and of fire9; both (B, 512, ...)."""
         x = functional.relu(self.conv1(self.normalize(images)))
         x = _pool(x)
         x = self.fire4(self.fire3(self.fire2(x)))
         x = _pool(x)
-        x = self.fire8(self.fire7(self.fire6(self.fire5(x))))
-        x = _pool(x, stride=self.stride // 8)
-        return cast(Tensor, self.fire9(x))
+        fine = self.fire8(self.fire7(self.fire6(self.fire5(x))))
+        return fine, self.fire9(_pool(fine, stride=self.stride // 8))
 
     @classmethod
     def from_npz(cls, path: str | PathLike[str], stride: Literal[8, 16] = 8) -> "SqueezeNet":

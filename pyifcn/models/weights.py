@@ -23,6 +23,7 @@ from pyifcn.models.network import Network, TestSettings
 from pyifcn.models.pretrained import load_exact
 from pyifcn.models.residual import ResidualPyramid
 from pyifcn.models.squeezenet import SqueezeNet
+from pyifcn.models.squeezenet_pyramid import SqueezeNetPyramid
 from pyifcn.models.vgg import VGG16
 
 __all__ = ["available", "build_backbone", "load", "save"]
@@ -34,6 +35,7 @@ _KEY = "pyifcn"
 _BACKBONES: dict[str, tuple[Callable[..., nn.Module], tuple[str, ...]]] = {
     "residual": (ResidualPyramid, ("inputs", "widths", "blocks", "channels")),
     "squeezenet": (SqueezeNet, ("stride",)),
+    "squeezenet_pyramid": (SqueezeNetPyramid, ("channels", "frozen")),
     "vgg16": (VGG16, ()),
 }
 _NETWORKS: dict[str, type[Network]] = {
@@ -47,7 +49,11 @@ def available() -> list[str]:
 
 
 def build_backbone(name: str, **options: Any) -> nn.Module:
-    """A new backbone: "residual", "squeezenet" or "vgg16", with its constructor's arguments.
+    """A new backbone: "residual", "squeezenet", "squeezenet_pyramid" or "vgg16".
+
+    Args:
+        name: Its name.
+        **options: Its constructor's arguments.
 
     Raises:
         ValueError: If no backbone has that name or it has no such argument.

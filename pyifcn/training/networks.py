@@ -18,6 +18,7 @@ from pyifcn.models import (
     Network,
     ResidualPyramid,
     SqueezeNet,
+    SqueezeNetPyramid,
     TestSettings,
 )
 
@@ -33,6 +34,7 @@ _NUCLEI = TestSettings(
     mask_iou=0.3,
     mask_overlap=0.5,
 )
+_WIDTHS = {"residual": 64, "squeezenet_pyramid": 128}
 _SETTINGS = {"nuclei": _NUCLEI, "shapes": _NUCLEI, "photographs": TestSettings()}
 
 
@@ -52,14 +54,15 @@ def network(
         preset: "nuclei", for microscopy: a residual pyramid that looks at brightness alone;
             "shapes": the same that looks at colours; or "photographs", the paper's network on
             SqueezeNet or VGG-16.
-        backbone: "residual", "squeezenet" or "vgg16" instead of the preset's own, which are
-            "residual" and "squeezenet".
-        pretrained: A file of the backbone's weights: ``.npz`` for SqueezeNet, torchvision's
-            ``vgg16`` state dict for VGG-16.
+        backbone: "residual", "squeezenet", "squeezenet_pyramid" or "vgg16" instead of the preset's
+            own, which are "residual" and "squeezenet".
+        pretrained: A file of the backbone's weights: ``.npz`` for SqueezeNet, whose pyramid then
+            leaves them as they are; torchvision's ``vgg16`` state dict for VGG-16.
         head: "instance_fcn", "deep_mask", "fcn" or "fcis". SqueezeNet has stride 16 under FCIS, as
             its paper has it, and else 8.
         grid: K of InstanceFCN.
-        width: Channels inside the head, if not 64 on the residual backbone and 512 on others.
+        width: Channels inside the head, if not 64 on the residual backbone, 128 on SqueezeNet's
+            pyramid and 512 on others.
         categories: Names by the data set's ids, which FCN and FCIS must have.
 
     Raises:
@@ -76,7 +79,7 @@ def network(
         raise ValueError(f"head must be one of {sorted(HEADS)}, got {head!r}")
     chosen = backbone or ("squeezenet" if preset == "photographs" else "residual")
     trunk = _trunk(chosen, pretrained, 2 if preset == "nuclei" else 3, 16 if head == "fcis" else 8)
-    width = width or (64 if chosen == "residual" else 512)
+    width = width or _WIDTHS.get(chosen, 512)
     preprocess = "percentile" if preset == "nuclei" and chosen == "residual" else "rgb"
     settings = _SETTINGS[preset] if chosen == "residual" else TestSettings()
     if head == "instance_fcn":
@@ -108,6 +111,10 @@ def _trunk(
         return ResidualPyramid(channels, widths=(32, 64, 96, 128))
     if name == "squeezenet":
         return SqueezeNet.from_npz(pretrained, stride) if pretrained else SqueezeNet(stride)
+    if name == "squeezenet_pyramid":
+        return SqueezeNetPyramid.from_npz(pretrained) if pretrained else SqueezeNetPyramid()
     if name == "vgg16":
         return VGG16.from_torchvision(pretrained) if pretrained else VGG16()
-    raise ValueError(f"backbone must be 'residual', 'squeezenet' or 'vgg16', got {name!r}")
+    raise ValueError(
+        f"backbone must be 'residual', 'squeezenet', 'squeezenet_pyramid' or 'vgg16', got {name!r}"
+    )
