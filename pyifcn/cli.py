@@ -459,7 +459,7 @@ def _config_option(field: dataclasses.Field[Any], text: str) -> click.Option:
 )
 @click.option(
     "--preset",
-    type=click.Choice(["nuclei", "photographs"]),
+    type=click.Choice(["nuclei", "photos", "paper"]),
     default="nuclei",
     show_default=True,
     help="The network, and the default of every option below.",
@@ -664,7 +664,7 @@ def _best(found: HostInstances, threshold: float, most: int | None) -> Predictio
 )
 @click.option(
     "--preset",
-    type=click.Choice(["shapes", "nuclei", "photographs"]),
+    type=click.Choice(["shapes", "nuclei", "photos", "paper"]),
     default="shapes",
     show_default=True,
     help="The trunk, and the default of every option below; shapes draws its images itself.",

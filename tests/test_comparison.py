@@ -121,11 +121,9 @@ def test_heads_cost_what_they_are_made_of():
     assert deep["trunk GFLOP"] == instance["trunk GFLOP"]
 
 
-def test_photographs_compare_on_the_papers_crops():
-    config = Entry("k5", "crop").config("photographs", TRAIN, {"steps": 7})
-    assert (config.crop, config.steps, config.short_sides) == (
-        224,
-        7,
-        preset("photographs").short_sides,
-    )
-    assert network("photographs", head="fcis", categories={1: "a"}).stride == 16
+def test_photographs_are_compared_at_the_papers_scales():
+    for name, crop in (("paper", 224), ("photos", 256)):
+        config = Entry("k5", "crop").config(name, TRAIN, {"steps": 7})
+        assert (config.crop, config.steps) == (crop, 7)
+        assert config.short_sides == preset("paper").short_sides
+    assert network("paper", head="fcis", categories={1: "a"}).stride == 16

@@ -250,7 +250,7 @@ def test_gradients_reach_every_weight():
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", ["nuclei", "photographs"])
+@pytest.mark.parametrize("name", ["nuclei", "paper", "photos"])
 def test_views_keep_image_and_labels_aligned(name):
     """Where every instance is bright and the rest dark, so must its warped labels be."""
     mask = disc((90, 120), 40, 50, 22) | disc((90, 120), 50, 65, 20)

@@ -18,7 +18,7 @@ VIEWS = ("crop", "image")
 
 _NETWORKS = {"fcn": "fcn", "deepmask": "deep_mask", "fcis": "fcis"}  # the rest is InstanceFCN
 _TITLES = {"fcn": "FCN", "deepmask": "DeepMask", "fcis": "FCIS"}
-_PAPER_CROP = 224  # pixels, for photographs
+_PAPER_CROP = 224  # pixels
 _SCALES = (0.375, 0.5, 0.75, 1.0, 1.5, 2.0)
 
 
@@ -66,9 +66,9 @@ class Entry:
             changes: Fields of ``Config`` that differ from the preset's.
         """
         base = preset(name, self.network)
-        if name == "photographs":
+        if name == "paper":
             base = replace(base, crop=_PAPER_CROP)
-        elif "short_sides" not in changes:
+        elif name != "photos" and "short_sides" not in changes:
             base = replace(base, short_sides=_short_sides(data))
         base = replace(base, **{**changes, "view": self.view})
         if self.view == "crop":

@@ -47,7 +47,7 @@ def compare(
         train_data: Images to train on.
         val_data: Images to measure on.
         folder: Made if it is missing.
-        preset: "shapes", "nuclei" or "photographs": the trunk and the configuration.
+        preset: "shapes", "nuclei", "photos" or "paper": the trunk and the configuration.
         categories: Names of the labels; those of ``train_data.categories`` if None.
         heads: Among ``HEADS``.
         views: Among ``VIEWS``.

@@ -19,7 +19,7 @@ _CHOICES = {
 
 @dataclass(frozen=True)
 class Config:
-    """Every choice of a training run. The defaults are the paper's, for photographs.
+    """Every choice of a training run. The defaults are the paper's, the preset "paper".
 
     Lengths of windows are fractions of the window's side, offsets are feature pixels; both
     follow DeepMask (Pinheiro et al. 2015), whose 224-pixel window is ours: an object is centred
@@ -174,7 +174,32 @@ _SHAPES = replace(
     precision="float32",
 )
 
-_PRESETS = {"photographs": Config(), "nuclei": _NUCLEI, "shapes": _SHAPES}
+_PHOTOS = Config(
+    steps=3000,
+    view="crop",
+    crop=256,
+    crop_fill=(0.3, 0.84),
+    crop_scale=(0.1, 4.0),
+    rotate=0.2,
+    intensity=0.5,
+    copy_paste=0.5,
+    cache=True,
+    windows=128,
+    positive_side=(0.28, 0.8),
+    negative_side=(0.2, 1.05),
+    hardest=0.5,
+    mask_weight=2.0,
+    quality=True,
+    optimizer="adamw",
+    learning_rate=3e-3,
+    schedule="cosine",
+    warmup=50,
+    weight_decay=1e-2,
+    clip=5.0,
+    average=0.998,
+)
+
+_PRESETS = {"paper": Config(), "photos": _PHOTOS, "nuclei": _NUCLEI, "shapes": _SHAPES}
 _OF_HEADS = {"fcis": {"mask_weight": 10.0}}
 
 
@@ -182,7 +207,8 @@ def preset(name: str, head: str = "instance_fcn", **changes: Any) -> Config:
     """The configuration called ``name`` with some fields changed.
 
     Args:
-        name: "photographs", "nuclei" or "shapes", for ``SyntheticShapes``.
+        name: "paper", "photos" (photographs, of which there are few), "nuclei" or "shapes", for
+            ``SyntheticShapes``.
         head: What ``network`` calls it; masks of FCIS weigh 10, as in its paper.
         **changes: Fields of ``Config``.
 

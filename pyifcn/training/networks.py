@@ -35,7 +35,13 @@ _NUCLEI = TestSettings(
     mask_overlap=0.5,
 )
 _WIDTHS = {"residual": 64, "squeezenet_pyramid": 128}
-_SETTINGS = {"nuclei": _NUCLEI, "shapes": _NUCLEI, "photographs": TestSettings()}
+# The backbone of each preset, and how a network on it is used.
+_PRESETS = {
+    "paper": ("squeezenet", TestSettings()),
+    "photos": ("squeezenet_pyramid", TestSettings(peaks=True)),
+    "nuclei": ("residual", _NUCLEI),
+    "shapes": ("residual", _NUCLEI),
+}
 
 
 def network(
@@ -52,10 +58,10 @@ def network(
 
     Args:
         preset: "nuclei", for microscopy: a residual pyramid that looks at brightness alone;
-            "shapes": the same that looks at colours; or "photographs", the paper's network on
-            SqueezeNet or VGG-16.
+            "shapes": the same that looks at colours; "photos": a pyramid on SqueezeNet; or
+            "paper", its network on SqueezeNet or VGG-16.
         backbone: "residual", "squeezenet", "squeezenet_pyramid" or "vgg16" instead of the preset's
-            own, which are "residual" and "squeezenet".
+            own.
         pretrained: A file of the backbone's weights: ``.npz`` for SqueezeNet, whose pyramid then
             leaves them as they are; torchvision's ``vgg16`` state dict for VGG-16.
         head: "instance_fcn", "deep_mask", "fcn" or "fcis". SqueezeNet has stride 16 under FCIS, as
@@ -70,18 +76,20 @@ def network(
             or there are no categories where they are needed.
 
     Example:
-        >>> network("nuclei").stride, network("photographs").stride
+        >>> network("nuclei").stride, network("paper").stride
         (2, 8)
     """
-    if preset not in _SETTINGS:
-        raise ValueError(f"preset must be one of {sorted(_SETTINGS)}, got {preset!r}")
+    if preset not in _PRESETS:
+        raise ValueError(f"preset must be one of {sorted(_PRESETS)}, got {preset!r}")
     if head not in HEADS:
         raise ValueError(f"head must be one of {sorted(HEADS)}, got {head!r}")
-    chosen = backbone or ("squeezenet" if preset == "photographs" else "residual")
+    own, settings = _PRESETS[preset]
+    chosen = backbone or own
     trunk = _trunk(chosen, pretrained, 2 if preset == "nuclei" else 3, 16 if head == "fcis" else 8)
     width = width or _WIDTHS.get(chosen, 512)
     preprocess = "percentile" if preset == "nuclei" and chosen == "residual" else "rgb"
-    settings = _SETTINGS[preset] if chosen == "residual" else TestSettings()
+    if chosen != own:
+        settings = TestSettings()
     if head == "instance_fcn":
         return InstanceFCN(trunk, grid, width=width, preprocess=preprocess, settings=settings)
     if head == "deep_mask":
