@@ -220,6 +220,23 @@ def test_files_hold_the_whole_network(tmp_path, backbone):
     assert list(tmp_path.iterdir()) == [tmp_path / "a.safetensors"]
 
 
+def test_files_of_half_the_size(tmp_path):
+    made = InstanceFCN(ResidualPyramid(2, (8, 8), (1, 1), 8), width=8)
+    save(made, tmp_path / "whole.safetensors")
+    save(made, tmp_path / "half.safetensors", dtype=torch.float16)
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "whole")]
+    assert sizes[0] < 0.7 * sizes[1]
+    again = load(tmp_path / "half.safetensors").state_dict()
+    for name, value in made.state_dict().items():
+        assert again[name].dtype == value.dtype
+        expected = value.half().to(value.dtype) if value.is_floating_point() else value
+        assert torch.equal(again[name], expected)
+    with torch.no_grad():
+        made.masks[0].weight[0] = 1e5
+    with pytest.raises(ValueError, match=r"masks.0.weight has weights that are too large for"):
+        save(made, tmp_path / "half.safetensors", dtype=torch.float16)
+
+
 class Own(nn.Module):
     stride, channels = 4, 6
 

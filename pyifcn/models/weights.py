@@ -66,16 +66,19 @@ def build_backbone(name: str, **options: Any) -> nn.Module:
     return make(**options)
 
 
-def save(model: Network, path: str | os.PathLike[str]) -> None:
+def save(model: Network, path: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> None:
     """Writes a network's weights, architecture and test settings, whole or not at all.
 
     Args:
         model: The network. A backbone of another kind than ``build_backbone`` makes is not
             described, and must be given to ``load``.
         path: Usually named ``*.safetensors``.
+        dtype: What floating-point weights are rounded to in the file, such as ``torch.float16``
+            for half the size; ``load`` makes them float32 again. As they are if None.
 
     Raises:
         OSError: If the file cannot be written.
+        ValueError: If a weight that is finite would not be finite in this type.
     """
     metadata = {
         "network": model.kind,
@@ -84,7 +87,7 @@ def save(model: Network, path: str | os.PathLike[str]) -> None:
         "preprocess": model.preprocess.name,
         "settings": asdict(model.settings),
     }
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    state = {name: _rounded(name, value, dtype) for name, value in model.state_dict().items()}
     with written_whole(path) as partial:
         partial.write_bytes(serialize(state, {_KEY: json.dumps(metadata)}))
 
@@ -117,6 +120,15 @@ def load(name_or_path: str | os.PathLike[str], backbone: nn.Module | None = None
     load_exact(model, state, str(path))
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval()
+
+
+def _rounded(name: str, value: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    value = value.detach().cpu().contiguous()
+    if dtype is None or not value.is_floating_point():
+        return value
+    if value.isfinite().all() and not value.to(dtype).isfinite().all():
+        raise ValueError(f"{name} has weights that are too large for {dtype}")
+    return value.to(dtype)
 
 
 def weights_file(name_or_path: str | os.PathLike[str]) -> Path:
