@@ -73,8 +73,8 @@ def save(model: Network, path: str | os.PathLike[str], *, dtype: torch.dtype | N
         model: The network. A backbone of another kind than ``build_backbone`` makes is not
             described, and must be given to ``load``.
         path: Usually named ``*.safetensors``.
-        dtype: What floating-point weights are rounded to in the file, such as ``torch.float16``
-            for half the size; ``load`` makes them float32 again. As they are if None.
+        dtype: What matrices and kernels are rounded to in the file, such as ``torch.float16`` for
+            half the size; ``load`` makes them float32 again. As they are if None.
 
     Raises:
         OSError: If the file cannot be written.
@@ -124,7 +124,7 @@ def load(name_or_path: str | os.PathLike[str], backbone: nn.Module | None = None
 
 def _rounded(name: str, value: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
     value = value.detach().cpu().contiguous()
-    if dtype is None or not value.is_floating_point():
+    if dtype is None or not value.is_floating_point() or value.ndim < 2:
         return value
     if value.isfinite().all() and not value.to(dtype).isfinite().all():
         raise ValueError(f"{name} has weights that are too large for {dtype}")

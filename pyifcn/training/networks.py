@@ -34,11 +34,19 @@ _NUCLEI = TestSettings(
     mask_iou=0.3,
     mask_overlap=0.5,
 )
+_PHOTOS = TestSettings(
+    short_sides=(119, 178, 267, 400, 600, 900, 1350),
+    mask_threshold=-0.5,
+    peaks=True,
+    score_threshold=0.3,
+    mask_iou=0.3,
+    mask_overlap=0.5,
+)
 _WIDTHS = {"residual": 64, "squeezenet_pyramid": 128}
 # The backbone of each preset, and how a network on it is used.
 _PRESETS = {
     "paper": ("squeezenet", TestSettings()),
-    "photos": ("squeezenet_pyramid", TestSettings(peaks=True)),
+    "photos": ("squeezenet_pyramid", _PHOTOS),
     "nuclei": ("residual", _NUCLEI),
     "shapes": ("residual", _NUCLEI),
 }
