@@ -155,18 +155,6 @@ def test_squeezenet_pyramid_sizes():
     check_sizes(SqueezeNetPyramid(24).eval())
 
 
-def test_squeezenet_pyramid_sees_no_farther_than_it_says():
-    backbone = SqueezeNetPyramid(16).eval()
-    image = torch.rand(1, 3, 40, 800)
-    features = backbone(image)
-    for edge in range(500, 533, 4):
-        other = image.clone()
-        other[..., edge:] = 0
-        same = (features == backbone(other)).all((0, 1, 2))
-        neighbour = 8 * int(same.int().argmin()) - 8
-        assert 64 < edge - neighbour <= backbone.reach
-
-
 @pytest.mark.parametrize("frozen", [False, True])
 def test_squeezenet_pyramid_keeps_published_weights(tmp_path, frozen):
     weights = {name: w.numpy() for name, w in SqueezeNet().state_dict().items()}

@@ -29,8 +29,6 @@ class SqueezeNetPyramid(nn.Module):
         stride: Image pixels between neighbouring features, 8.
         channels: The argument.
         frozen: The argument.
-        reach: A multiple of the coarsest stride, in pixels: what is farther away changes neither
-            a feature nor its neighbours.
 
     Example:
         >>> import torch
@@ -39,7 +37,6 @@ class SqueezeNetPyramid(nn.Module):
     """
 
     stride = 8
-    reach = 256
 
     def __init__(self, channels: int = 128, frozen: bool = False) -> None:
         super().__init__()
