@@ -390,14 +390,13 @@ def test_results_as_coco_has_them(here):
     assert {r["category_id"] for r in json.loads(Path("found.json").read_text())} == {3}
 
 
-def test_parts_from_before_there_were_categories(here):
+def test_parts_without_a_column_are_named(here):
     write_images(here / "images", [3])
     run("images")
     (part,) = (here / "found").iterdir()
     pq.write_table(pq.read_table(part).drop(["category"]), part)
-    (found,) = read_proposals("found")
-    assert found.labels.tolist() == [1, 1, 1]
-    assert run("images")[0] == []
+    with pytest.raises(DataError, match=rf"{part.name} lacks the column 'category'"):
+        list(read_proposals("found"))
 
 
 def test_reading_ahead_is_bounded_and_in_order():

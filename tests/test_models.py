@@ -233,6 +233,8 @@ def test_files_of_half_the_size(tmp_path):
         assert torch.equal(again[name], expected)
     with torch.no_grad():
         made.masks[0].weight[0] = 1e5
+    with pytest.raises(ValueError, match=r"dtype must be a floating-point type, got torch.int8"):
+        save(made, tmp_path / "half.safetensors", dtype=torch.int8)
     with pytest.raises(ValueError, match=r"masks.0.weight has weights that are too large for"):
         save(made, tmp_path / "half.safetensors", dtype=torch.float16)
 

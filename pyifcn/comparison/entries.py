@@ -19,6 +19,7 @@ VIEWS = ("crop", "image")
 _NETWORKS = {"fcn": "fcn", "deepmask": "deep_mask", "fcis": "fcis"}  # the rest is InstanceFCN
 _TITLES = {"fcn": "FCN", "deepmask": "DeepMask", "fcis": "FCIS"}
 _PAPER_CROP = 224  # pixels
+_AT_OWN_SIZE = ("nuclei", "shapes")  # presets whose networks look at factors of an image's size
 _SCALES = (0.375, 0.5, 0.75, 1.0, 1.5, 2.0)
 
 
@@ -68,7 +69,7 @@ class Entry:
         base = preset(name, self.network)
         if name == "paper":
             base = replace(base, crop=_PAPER_CROP)
-        elif name != "photos" and "short_sides" not in changes:
+        if name in _AT_OWN_SIZE and "short_sides" not in changes:
             base = replace(base, short_sides=_short_sides(data))
         base = replace(base, **{**changes, "view": self.view})
         if self.view == "crop":

@@ -183,9 +183,11 @@ def read_proposals(folder: str | os.PathLike[str]) -> Iterator[Found]:
     if not names:
         raise DataError(f"{folder} holds no proposals")
     for name in names:
-        rows = _read_part(storage.join(folder, name)).to_pylist()
+        table = _read_part(storage.join(folder, name))
+        if missing := set(_schema(False).names) - set(table.column_names):
+            raise DataError(f"{storage.join(folder, name)} lacks the column {min(missing)!r}")
         images: dict[Id, list[dict[str, Any]]] = {}
-        for row in rows:
+        for row in table.to_pylist():
             images.setdefault(row["image"], []).append(row)
         for image, of_image in images.items():
             yield _found(image, of_image)
@@ -269,8 +271,7 @@ def _found(image: Id, rows: list[dict[str, Any]]) -> Found:
     rows = [row for row in rows if row["counts"] is not None]
     codes = [{"size": list(size), "counts": row["counts"]} for row in rows]
     scores = np.array([row["score"] for row in rows], np.float32)
-    # Parts that were written before there were categories lack the column.
-    labels = np.array([row.get("category", 1) for row in rows], np.int64)
+    labels = np.array([row["category"] for row in rows], np.int64)
     return Found(image, Masks.from_rle(codes, size), scores, labels)
 
 

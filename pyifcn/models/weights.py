@@ -78,8 +78,10 @@ def save(model: Network, path: str | os.PathLike[str], *, dtype: torch.dtype | N
 
     Raises:
         OSError: If the file cannot be written.
-        ValueError: If a weight that is finite would not be finite in this type.
+        ValueError: If the type has no fractions, or a finite weight would not be finite in it.
     """
+    if dtype is not None and not dtype.is_floating_point:
+        raise ValueError(f"dtype must be a floating-point type, got {dtype}")
     metadata = {
         "network": model.kind,
         "backbone": _describe(model.backbone),

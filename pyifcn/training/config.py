@@ -131,10 +131,25 @@ class Config:
             raise ValueError(f"short_sides must be positive numbers, got {self.short_sides}")
 
 
-_NUCLEI = Config(
+# What crops of few images are learned from.
+_CROPS = Config(
+    view="crop",
+    cache=True,
+    hardest=0.5,
+    mask_weight=2.0,
+    quality=True,
+    optimizer="adamw",
+    learning_rate=3e-3,
+    schedule="cosine",
+    weight_decay=1e-2,
+    clip=5.0,
+    average=0.998,
+)
+
+_NUCLEI = replace(
+    _CROPS,
     steps=4000,
     batch=16,
-    view="crop",
     crop=128,
     crop_fill=(0.2, 0.84),
     crop_scale=(0.25, 2.0),
@@ -143,21 +158,10 @@ _NUCLEI = Config(
     elastic=3.0,
     intensity=0.8,
     balanced=True,
-    cache=True,
     windows=160,
-    positives=0.5,
     positive_side=(0.2, 0.8),
     negative_side=(0.13, 1.05),
-    hardest=0.5,
-    mask_weight=2.0,
-    quality=True,
-    optimizer="adamw",
-    learning_rate=3e-3,
-    schedule="cosine",
     warmup=200,
-    weight_decay=1e-2,
-    clip=5.0,
-    average=0.998,
     precision="bfloat16",
 )
 
@@ -174,29 +178,19 @@ _SHAPES = replace(
     precision="float32",
 )
 
-_PHOTOS = Config(
+_PHOTOS = replace(
+    _CROPS,
     steps=3000,
-    view="crop",
     crop=256,
     crop_fill=(0.3, 0.84),
     crop_scale=(0.1, 4.0),
     rotate=0.2,
     intensity=0.5,
     copy_paste=0.5,
-    cache=True,
     windows=128,
     positive_side=(0.28, 0.8),
     negative_side=(0.2, 1.05),
-    hardest=0.5,
-    mask_weight=2.0,
-    quality=True,
-    optimizer="adamw",
-    learning_rate=3e-3,
-    schedule="cosine",
     warmup=50,
-    weight_decay=1e-2,
-    clip=5.0,
-    average=0.998,
 )
 
 _PRESETS = {"paper": Config(), "photos": _PHOTOS, "nuclei": _NUCLEI, "shapes": _SHAPES}
