@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pyifcn.models import Network
 
 _T = TypeVar("_T")
+_TOO_LARGE = ("allocate memory", "out of memory", "size calculation overflowed")
 _PATH = click.Path(readable=False, path_type=Path)  # our own words for what is wrong
 
 
@@ -57,6 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _fail(f"{error.filename}: {error.strerror}" if named else str(error))
     except (ValueError, ImportError, MemoryError, FloatingPointError) as error:
         _fail(str(error) or type(error).__name__)
+    except RuntimeError as error:  # which PyTorch raises for everything, this among it
+        if not any(words in str(error) for words in _TOO_LARGE):
+            raise
+        _fail(f"not enough memory: {error}")
     sys.exit(0)
 
 

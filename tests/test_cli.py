@@ -460,6 +460,15 @@ def test_evaluate_refuses_bad_input(run, network, tmp_path):
         assert expected in refused(run("evaluate", *arguments))
 
 
+@pytest.mark.parametrize("width", [10**12, 10**18])
+def test_what_does_not_fit_into_memory_is_said_in_a_line(run, tmp_path, width):
+    write_annotations(tmp_path / "truth.json", write_images(tmp_path / "images"))
+    data = ["--images", "images", "--annotations", "truth.json", "--output", "run"]
+    error = refused(run("train", *data, "--width", width))
+    assert error.startswith("pyifcn: not enough memory: ")
+    assert not (tmp_path / "run").exists()
+
+
 def test_train_then_propose_and_evaluate(run, tmp_path):
     write_annotations(tmp_path / "truth.json", write_images(tmp_path / "images"))
     data = ["--images", "images", "--annotations", "truth.json"]
