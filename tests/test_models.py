@@ -176,6 +176,16 @@ def test_segments_are_good_and_distinct(model, image):
     assert len(none) == len(scores) == 0
 
 
+def test_segments_are_not_tiny(model, image):
+    masks, scores = model.segment(image)
+    least = int(masks.area.median())
+    large = masks.area >= least
+    assert 0 < large.sum() < len(masks)
+    found = copy_with(model, min_area=least).segment(image)
+    assert found[0] == masks[large]
+    assert (found[1] == scores[large]).all()
+
+
 def test_segments_are_all_that_score_enough(model, image):
     every = model.segment(image, score_threshold=0.2, max_proposals=100_000)
     found = copy_with(model, max_proposals=1).segment(image, score_threshold=0.2)

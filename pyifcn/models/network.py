@@ -59,6 +59,7 @@ class TestSettings:
         score_threshold: ``segment`` leaves out instances with a lower score.
         mask_iou: ``segment`` leaves out a mask whose IoU with a better one is higher.
         mask_overlap: The same for the overlap over the smaller mask's area.
+        min_area: ``segment`` leaves out masks of fewer pixels.
     """
 
     __test__ = False  # not a test case, whatever its name says to pytest
@@ -72,6 +73,7 @@ class TestSettings:
     score_threshold: float = 0.5
     mask_iou: float = 0.5
     mask_overlap: float = 0.8
+    min_area: int = 0
 
 
 class Instances(NamedTuple):

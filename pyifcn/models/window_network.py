@@ -102,7 +102,7 @@ class WindowNetwork(Network):
         max_proposals: int | None = None,
         score_threshold: float | None = None,
     ) -> tuple[Masks, Tensor]:
-        """Finds the instances of one image: proposals without the doubtful and the repeated.
+        """Finds the instances of one image: proposals without the doubtful, the repeated and the tiny.
 
         Args:
             image: uint8 (H, W, 3) or float (3, H, W) in 0..1, RGB.
@@ -125,7 +125,7 @@ class WindowNetwork(Network):
     def select(
         self, proposals: Proposals[Tensor], score_threshold: float | None = None
     ) -> tuple[Masks, Tensor]:
-        """Leaves the doubtful and the repeated out of an image's proposals.
+        """Leaves the doubtful, the repeated and the tiny out of an image's proposals.
 
         Args:
             proposals: What ``propose`` found.
@@ -138,7 +138,8 @@ class WindowNetwork(Network):
         threshold = settings.score_threshold if score_threshold is None else score_threshold
         likely = proposals[: int((proposals.scores >= threshold).sum())]
         distinct = likely[_distinct(likely.masks, settings.mask_iou, settings.mask_overlap)]
-        return distinct.masks, distinct.scores
+        large = distinct[distinct.masks.area >= settings.min_area]
+        return large.masks, large.scores
 
     @torch.inference_mode()
     def pyramid(

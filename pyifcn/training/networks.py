@@ -26,7 +26,7 @@ __all__ = ["HEADS", "network"]
 
 HEADS = tuple(network.kind for network in (InstanceFCN, DeepMask, FCN, FCIS))
 
-_NUCLEI = TestSettings(
+_SHAPES = TestSettings(
     scales=(0.375, 0.5, 0.75, 1.0, 1.5, 2.0),
     short_sides=(),
     peaks=True,
@@ -34,6 +34,7 @@ _NUCLEI = TestSettings(
     mask_iou=0.3,
     mask_overlap=0.5,
 )
+_NUCLEI = replace(_SHAPES, mask_threshold=-0.25, min_area=30)
 _PHOTOS = TestSettings(
     short_sides=(119, 178, 267, 400, 600, 900, 1350),
     mask_threshold=-0.5,
@@ -48,7 +49,7 @@ _PRESETS = {
     "paper": ("squeezenet", TestSettings()),
     "photos": ("squeezenet_pyramid", _PHOTOS),
     "nuclei": ("residual", _NUCLEI),
-    "shapes": ("residual", _NUCLEI),
+    "shapes": ("residual", _SHAPES),
 }
 
 
