@@ -89,7 +89,12 @@ def _explain(model: InstanceFCN, image: Pixels, masks: Masks) -> Pixels:
     x1, y1, x2, y2 = boxes[chosen].tolist()
     window = int((y1 + y2) / 2 / strides[0]), int((x1 + x2) / 2 / strides[0])
     return score_map_figure(
-        image, score_maps[0][0].numpy(), window, scale=strides[0], size=model.window
+        image,
+        score_maps[0][0].numpy(),
+        window,
+        scale=strides[0],
+        size=model.window,
+        mask_threshold=model.settings.mask_threshold,
     )
 
 

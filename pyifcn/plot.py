@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,8 +161,9 @@ def panels(
     """Pictures with titles, side by side.
 
     Args:
-        rows: titles and pictures uint8 (H, W, 3); a longer row goes on below.
-        columns: how many stand side by side.
+        rows: titles and pictures uint8 (H, W, 3); a longer row goes on below, in lines of about
+            one length.
+        columns: how many stand side by side at most.
         side: of the square that a picture is fitted into, in pixels.
 
     Returns:
@@ -169,25 +171,46 @@ def panels(
 
     Example:
         >>> panels([[("a", np.zeros((4, 8, 3), np.uint8))]], side=100).shape
-        (186, 140, 3)
+        (136, 140, 3)
     """
-    lines = [row[i : i + columns] for row in rows for i in range(0, len(row), columns)]
+    lines = [
+        [(text, _fitted(pixels, side)) for text, pixels in line]
+        for row in rows
+        for line in _lines(row, columns)
+    ]
     gap, title = 20, 46
+    font = ImageFont.load_default(20)
     width = gap + max((len(line) for line in lines), default=0) * (side + gap)
-    canvas = Image.new("RGB", (width, gap + len(lines) * (side + title + gap)), _PAPER)
+    heights = [title + max(picture.height for _, picture in line) + gap for line in lines]
+    canvas = Image.new("RGB", (width, gap + sum(heights)), _PAPER)
     pen = ImageDraw.Draw(canvas)
-    for number, line in enumerate(lines):
-        top = gap + number * (side + title + gap)
-        for place, (text, pixels) in enumerate(line):
+    top = gap
+    for line, height in zip(lines, heights, strict=True):
+        for place, (text, picture) in enumerate(line):
             left = gap + place * (side + gap)
-            font = ImageFont.load_default(20)
             pen.text((left, top + title - 14), text, font=font, fill=_INK, anchor="ls")
-            height, wide = pixels.shape[:2]
-            scale = side / max(height, wide, 1)
-            fitted = max(round(wide * scale), 1), max(round(height * scale), 1)
-            smooth = Image.Resampling.NEAREST if scale > 8 else Image.Resampling.LANCZOS
-            canvas.paste(Image.fromarray(pixels).resize(fitted, smooth), (left, top + title))
+            canvas.paste(picture, (left, top + title))
+        top += height
     return np.asarray(canvas)
+
+
+def _lines(
+    row: Sequence[tuple[str, Pixels]], columns: int
+) -> Iterator[Sequence[tuple[str, Pixels]]]:
+    """A row in as few lines as it needs, as equal as they can be."""
+    if row:
+        length = math.ceil(len(row) / math.ceil(len(row) / columns))
+        for start in range(0, len(row), length):
+            yield row[start : start + length]
+
+
+def _fitted(pixels: Pixels, side: int) -> Image.Image:
+    """A picture whose longer side is ``side``."""
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width, 1)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    smooth = Image.Resampling.NEAREST if scale > 8 else Image.Resampling.LANCZOS
+    return Image.fromarray(pixels).resize(size, smooth)
 
 
 def score_map_figure(
@@ -197,6 +220,7 @@ def score_map_figure(
     *,
     scale: float,
     size: int = 21,
+    mask_threshold: float = 0.0,
 ) -> Pixels:
     """How one mask is assembled from instance-sensitive score maps (the paper's Figure 1).
 
@@ -209,11 +233,13 @@ def score_map_figure(
         window: centre (y, x) on the maps, in their pixels.
         scale: image pixels a map pixel.
         size: side of the window in map pixels.
+        mask_threshold: logits above it are inside the mask.
 
     Returns:
         uint8 RGB, 2360 x 1260.
     """
-    return _Figure(image, np.asarray(score_maps, dtype=np.float32), window, scale, size).draw()
+    maps = np.asarray(score_maps, dtype=np.float32)
+    return _Figure(image, maps, window, scale, size, mask_threshold).draw()
 
 
 _WIDTH, _HEIGHT = 2360, 1260
@@ -227,6 +253,7 @@ class _Figure:
     window: tuple[int, int]
     scale: float
     size: int
+    threshold: float
 
     def __post_init__(self) -> None:
         self.grid = round(len(self.maps) ** 0.5)
@@ -337,7 +364,7 @@ class _Figure:
         self._title("instance mask", left, top)
         picture = self._cut(Image.fromarray(self.image), self.scale, self.size, _SIDE)
         soft = Image.fromarray(assembled).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
-        mask = Masks.from_dense((np.asarray(soft) > 0)[None])
+        mask = Masks.from_dense((np.asarray(soft) > self.threshold)[None])
         shown = overlay(np.asarray(picture), mask, scale=1, outline=3)
         self.canvas.paste(Image.fromarray(shown), (left, top))
 

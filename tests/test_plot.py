@@ -68,16 +68,20 @@ def test_score_map_figure(rng, grid, size, window):
     picture = score_map_figure(image, score_maps, window, scale=2.0, size=size)
     assert picture.dtype == np.uint8
     assert picture.shape == (1260, 2360, 3)
+    none = score_map_figure(image, score_maps, window, scale=2.0, size=size, mask_threshold=1e6)
+    assert (picture != none).any()
 
 
 def test_panels_stand_side_by_side_and_go_on_below():
     red, blue = (np.full((10, 20, 3), colour, np.uint8) for colour in ((255, 0, 0), (0, 0, 255)))
     picture = panels([[("a", red), ("b", blue), ("c", red)], [("d", blue)]], columns=2, side=100)
-    assert picture.shape == (20 + 3 * 166, 20 + 2 * 120, 3)
+    assert picture.shape == (20 + 3 * 116, 20 + 2 * 120, 3)
     for line, place, colour in ((0, 0, red), (0, 1, blue), (1, 0, red), (2, 0, blue)):
-        y, x = 20 + 46 + line * 166, 20 + place * 120
+        y, x = 20 + 46 + line * 116, 20 + place * 120
         assert (picture[y : y + 50, x : x + 100] == colour[0, 0]).all()
     assert panels([]).shape == (20, 20, 3)
+    assert panels([[]]).shape == (20, 20, 3)
+    assert panels([[("a", red)] * 4], columns=3, side=100).shape == (20 + 2 * 116, 20 + 2 * 120, 3)
 
 
 def test_heat_rises_from_dark_to_light():

@@ -129,7 +129,12 @@ def _looked_at(model: WindowNetwork, sample: Sample) -> tuple[torch.Tensor, tupl
 def _assembled(model: InstanceFCN, sample: Sample) -> Pixels:
     maps, window, stride = _looked_at(model, sample)
     return score_map_figure(
-        sample.image, maps[0].cpu().numpy(), window, scale=stride, size=model.window
+        sample.image,
+        maps[0].cpu().numpy(),
+        window,
+        scale=stride,
+        size=model.window,
+        mask_threshold=model.settings.mask_threshold,
     )
 
 
@@ -146,7 +151,7 @@ def _windows(models: Mapping[str, Network], sample: Sample) -> Pixels:
         soft = logits.sigmoid().numpy()
         side = len(cut)
         large = Image.fromarray(logits.numpy()).resize((side, side), Image.Resampling.BILINEAR)
-        mask = Masks.from_dense((np.asarray(large) > 0)[None])
+        mask = Masks.from_dense((np.asarray(large) > model.settings.mask_threshold)[None])
         rows.append(
             [
                 ("a window", cut),

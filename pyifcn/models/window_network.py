@@ -102,7 +102,7 @@ class WindowNetwork(Network):
         max_proposals: int | None = None,
         score_threshold: float | None = None,
     ) -> tuple[Masks, Tensor]:
-        """Finds the instances of one image: proposals without the doubtful, the repeated and the tiny.
+        """Finds the instances of one image: what ``select`` leaves of its proposals.
 
         Args:
             image: uint8 (H, W, 3) or float (3, H, W) in 0..1, RGB.
