@@ -52,6 +52,9 @@ def test_crops_and_whole_images_have_one_budget():
     pixels = np.mean(np.square(image.short_sides)) * image.batch
     assert pixels == pytest.approx(crop.batch * crop.crop**2, rel=0.05)
     assert image.batch * image.windows == pytest.approx(crop.batch * crop.windows, rel=0.05)
+    wide = Entry("k5", "image").config("shapes", SyntheticShapes(2, size=(64, 128)), {})
+    assert wide.short_sides == image.short_sides
+    assert wide.batch == pytest.approx(image.batch / 2, abs=0.5)
     assert Entry("fcis", "crop").config("shapes", TRAIN, {}).mask_weight == 10
     assert Entry("fcis", "crop").config("shapes", TRAIN, {"mask_weight": 3.0}).mask_weight == 3
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pyifcn.data import Sample
 from pyifcn.training import Config, preset
@@ -20,7 +21,7 @@ _NETWORKS = {"fcn": "fcn", "deepmask": "deep_mask", "fcis": "fcis"}  # the rest 
 _TITLES = {"fcn": "FCN", "deepmask": "DeepMask", "fcis": "FCIS"}
 _PAPER_CROP = 224  # pixels
 _AT_OWN_SIZE = ("nuclei", "shapes")  # presets whose networks look at factors of an image's size
-_SCALES = (0.375, 0.5, 0.75, 1.0, 1.5, 2.0)
+_SCALES = (0.375, 0.5, 0.75, 1.0, 1.5, 2.0)  # those of the presets' test pyramid
 
 
 @dataclass(frozen=True)
@@ -63,18 +64,22 @@ class Entry:
 
         Args:
             name: Of the preset.
-            data: The training images; their sizes set the scales of whole images.
+            data: The training images; their sizes set the scales of whole images, and how many
+                make a batch.
             changes: Fields of ``Config`` that differ from the preset's.
         """
         base = preset(name, self.network)
         if name == "paper":
             base = replace(base, crop=_PAPER_CROP)
+        sizes = _sizes(data)
         if name in _AT_OWN_SIZE and "short_sides" not in changes:
-            base = replace(base, short_sides=_short_sides(data))
+            usual = float(np.median(sizes.min(1)))
+            base = replace(base, short_sides=tuple(round(usual * scale) for scale in _SCALES))
         base = replace(base, **{**changes, "view": self.view})
         if self.view == "crop":
             return base
-        pixels = float(np.mean(np.square(base.short_sides)))
+        stretch = float(np.mean(sizes.max(1) / sizes.min(1)))
+        pixels = float(np.mean(np.square(base.short_sides))) * stretch
         batch = max(1, round(base.batch * base.crop**2 / pixels))
         return replace(base, batch=batch, windows=round(base.windows * base.batch / batch))
 
@@ -94,7 +99,6 @@ def entries(heads: Sequence[str] = HEADS, views: Sequence[str] = VIEWS) -> list[
     return [Entry(head, view) for head in dict.fromkeys(heads) for view in dict.fromkeys(views)]
 
 
-def _short_sides(data: Sequence[Sample]) -> tuple[int, ...]:
-    """Sides of whole images in training: those of the presets' test pyramid on a usual image."""
-    sides = [min(data[i].masks.size) for i in range(0, len(data), max(1, len(data) // 16))]
-    return tuple(round(float(np.median(sides)) * scale) for scale in _SCALES)
+def _sizes(data: Sequence[Sample]) -> npt.NDArray[np.int64]:
+    """(height, width) of some images, evenly spread."""
+    return np.array([data[i].masks.size for i in range(0, len(data), max(1, len(data) // 16))])
