@@ -34,7 +34,7 @@ _SHAPES = TestSettings(
     mask_iou=0.3,
     mask_overlap=0.5,
 )
-_NUCLEI = replace(_SHAPES, mask_threshold=-0.25, min_area=30)
+_NUCLEI = replace(_SHAPES, mask_threshold=-0.5, min_area=30)
 _PHOTOS = TestSettings(
     short_sides=(119, 178, 267, 400, 600, 900, 1350),
     mask_threshold=-0.5,
