@@ -125,7 +125,7 @@ class WindowNetwork(Network):
     def select(
         self, proposals: Proposals[Tensor], score_threshold: float | None = None
     ) -> tuple[Masks, Tensor]:
-        """Leaves the doubtful, the repeated and the tiny out of an image's proposals.
+        """Leaves the doubtful, the tiny and the repeated out of an image's proposals.
 
         Args:
             proposals: What ``propose`` found.
@@ -137,9 +137,9 @@ class WindowNetwork(Network):
         settings = self.settings
         threshold = settings.score_threshold if score_threshold is None else score_threshold
         likely = proposals[: int((proposals.scores >= threshold).sum())]
-        distinct = likely[_distinct(likely.masks, settings.mask_iou, settings.mask_overlap)]
-        large = distinct[distinct.masks.area >= settings.min_area]
-        return large.masks, large.scores
+        large = likely[likely.masks.area >= settings.min_area]  # what is left out hides nothing
+        distinct = large[_distinct(large.masks, settings.mask_iou, settings.mask_overlap)]
+        return distinct.masks, distinct.scores
 
     @torch.inference_mode()
     def pyramid(
