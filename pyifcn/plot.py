@@ -169,10 +169,16 @@ def panels(
     Returns:
         uint8 RGB.
 
+    Raises:
+        ValueError: If columns or side is not positive.
+
     Example:
         >>> panels([[("a", np.zeros((4, 8, 3), np.uint8))]], side=100).shape
         (136, 140, 3)
     """
+    for name, value in (("columns", columns), ("side", side)):
+        if value < 1:
+            raise ValueError(f"{name} must be positive, got {value}")
     lines = [
         [(text, _fitted(pixels, side)) for text, pixels in line]
         for row in rows

@@ -81,6 +81,9 @@ def test_panels_stand_side_by_side_and_go_on_below():
         assert (picture[y : y + 50, x : x + 100] == colour[0, 0]).all()
     assert panels([]).shape == (20, 20, 3)
     assert panels([[]]).shape == (20, 20, 3)
+    for name in ("columns", "side"):
+        with pytest.raises(ValueError, match=f"{name} must be positive, got 0"):
+            panels([[("a", red)]], **{name: 0})
     assert panels([[("a", red)] * 4], columns=3, side=100).shape == (20 + 2 * 116, 20 + 2 * 120, 3)
 
 
