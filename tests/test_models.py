@@ -220,6 +220,25 @@ def copy_with(model: InstanceFCN, **changes: object) -> InstanceFCN:
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"short_sides": ()}, "scales and short_sides must not both be empty"),
+        ({"scales": (1.0, 0.0)}, r"scales must be positive, got \(1.0, 0.0\)"),
+        ({"scales": (float("nan"),)}, r"scales must be positive, got \(nan,\)"),
+        ({"short_sides": (-2,)}, r"short_sides must be positive, got \(-2,\)"),
+        ({"iou_threshold": 1.5}, r"iou_threshold must be in 0\.\.1, got 1.5"),
+        ({"mask_overlap": float("nan")}, r"mask_overlap must be in 0\.\.1, got nan"),
+        ({"mask_threshold": float("nan")}, "mask_threshold must be a number, got nan"),
+        ({"max_proposals": 0}, "max_proposals must be positive, got 0"),
+        ({"min_area": -1}, "min_area must not be negative, got -1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(changes, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        TestSettings(**changes)
+
+
+@pytest.mark.parametrize(
     "backbone",
     [ResidualPyramid(2, (8, 8), (1, 1), 8), SqueezeNet(16), SqueezeNetPyramid(8, frozen=True)],
 )

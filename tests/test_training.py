@@ -372,9 +372,11 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path):
     train(tiny(), data, config, tmp_path, progress=False)
     with pytest.raises(ValueError, match=r"is of a run with seed = 0, not 1"):
         train(tiny(), data, replace(config, seed=1), tmp_path, progress=False)
+    with pytest.raises(ValueError, match=r"is of a run with the number of images = 1, not 2"):
+        train(tiny(), SyntheticNuclei(2, size=(64, 64)), config, tmp_path, progress=False)
     (tmp_path / "checkpoint.pt").write_bytes(b"no")
     with pytest.raises(ValueError, match="is not a checkpoint"):
-        read_checkpoint(tmp_path / "checkpoint.pt", config, torch.device("cpu"))
+        read_checkpoint(tmp_path / "checkpoint.pt", {}, torch.device("cpu"))
     with pytest.raises(ValueError, match="data must not be empty"):
         train(tiny(), [], config, tmp_path)
 

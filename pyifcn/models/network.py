@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -60,6 +61,9 @@ class TestSettings:
         mask_iou: ``segment`` leaves out a mask whose IoU with a better one is higher.
         mask_overlap: The same for the overlap over the smaller mask's area.
         min_area: ``segment`` leaves out masks of fewer pixels.
+
+    Raises:
+        ValueError: If a value is out of its range, or there is no scale.
     """
 
     __test__ = False  # not a test case, whatever its name says to pytest
@@ -74,6 +78,21 @@ class TestSettings:
     mask_iou: float = 0.5
     mask_overlap: float = 0.8
     min_area: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.scales and not self.short_sides:
+            raise ValueError("scales and short_sides must not both be empty")
+        for name in ("scales", "short_sides"):
+            if not all(0 < value < math.inf for value in getattr(self, name)):
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("iou_threshold", "score_threshold", "mask_iou", "mask_overlap"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in 0..1, got {getattr(self, name)}")
+        if math.isnan(self.mask_threshold):
+            raise ValueError(f"mask_threshold must be a number, got {self.mask_threshold}")
+        check_positive(max_proposals=self.max_proposals)
+        if self.min_area < 0:
+            raise ValueError(f"min_area must not be negative, got {self.min_area}")
 
 
 class Instances(NamedTuple):

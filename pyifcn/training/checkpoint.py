@@ -19,41 +19,43 @@ __all__ = ["Log", "read_checkpoint", "what_counts", "write_checkpoint"]
 _FREE = {"cache", "workers", "save_every"}  # what may differ from one start of a run to the next
 
 
-def write_checkpoint(path: Path, config: Config, step: int, state: Mapping[str, Any]) -> None:
+def write_checkpoint(
+    path: Path, counts: Mapping[str, Any], step: int, state: Mapping[str, Any]
+) -> None:
     """Writes everything that the rest of a run depends on, whole or not at all."""
     with written_whole(path) as partial:
-        torch.save({"config": _plain(config), "step": step, **state}, partial)
+        torch.save({"counts": dict(counts), "step": step, **state}, partial)
 
 
-def read_checkpoint(path: Path, config: Config, device: torch.device) -> dict[str, Any]:
-    """Reads what ``write_checkpoint`` wrote.
+def read_checkpoint(path: Path, counts: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """Reads what ``write_checkpoint`` wrote; ``counts`` is what ``what_counts`` gave.
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is no checkpoint, or one of a run with another configuration.
+        ValueError: If it is no checkpoint, or one of a run with other options or data.
     """
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-        before = state["config"]
+        before = state["counts"]
     except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError):
         raise ValueError(f"{path} is not a checkpoint") from None
-    for name, value in what_counts(config).items():
+    for name, value in counts.items():
         if before.get(name) != value:
             raise ValueError(
                 f"{path} is of a run with {name} = {before.get(name)}, not {value}; "
-                "give the same options or another folder"
+                "give the same options and data, or another folder"
             )
     return dict(state)
 
 
-def what_counts(config: Config) -> dict[str, Any]:
-    """The fields of a configuration that a run's result depends on."""
-    return {name: value for name, value in _plain(config).items() if name not in _FREE}
-
-
-def _plain(config: Config) -> dict[str, Any]:
-    fields = dataclasses.asdict(config).items()
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields}
+def what_counts(config: Config, images: int) -> dict[str, Any]:
+    """What a run's result depends on: the configuration, and on how many images it trains."""
+    fields = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(config).items()
+        if name not in _FREE
+    }
+    return {**fields, "the number of images": images}
 
 
 class Log:

@@ -61,7 +61,7 @@ def train(
 
     Raises:
         OSError: If a file cannot be read or written.
-        ValueError: If there is no data, the folder has a run with another configuration, or
+        ValueError: If there is no data, the folder has a run with other options or data, or
             processes were given different arguments or more of them than a batch has views.
         TypeError: If the network is of a kind that cannot be trained.
         FloatingPointError: If the loss is not finite.
@@ -80,15 +80,8 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     goal = objective(model, config)
     views = Views(model, goal, data, config)
-    run = _Run(model, goal, config, folder)
-    distributed.agree(
-        {
-            **what_counts(config),
-            "the network": model.kind,
-            "the number of images": len(data),
-            "the checkpoint's step": run.step,
-        }
-    )
+    run = _Run(model, goal, config, len(data), folder)
+    distributed.agree({**run.counts, "the network": model.kind, "the checkpoint's step": run.step})
     first = distributed.is_first()
     with (
         joint_batch_norm(model) if config.joint_norm else nullcontext(),
@@ -116,11 +109,19 @@ def train(
 class _Run:
     """A network in training and everything that changes with it."""
 
-    def __init__(self, model: Network, objective: Objective, config: Config, folder: Path) -> None:
+    def __init__(
+        self,
+        model: Network,
+        objective: Objective,
+        config: Config,
+        images: int,
+        folder: Path,
+    ) -> None:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model = model.train()
         self.objective = objective
         self.config = config
+        self.counts = what_counts(config, images)
         self.folder = folder
         self.step = 0
         self.device = next(model.parameters()).device
@@ -130,7 +131,7 @@ class _Run:
         scaled = config.precision == "float16"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
         if (folder / "checkpoint.pt").exists():
-            state = read_checkpoint(folder / "checkpoint.pt", config, self.device)
+            state = read_checkpoint(folder / "checkpoint.pt", self.counts, self.device)
             self.step = state["step"]
             for name in ("model", "average", "optimizer", "scaler"):
                 _restore(getattr(self, name), state[name], folder)
@@ -140,7 +141,7 @@ class _Run:
             name: getattr(self, name).state_dict()
             for name in ("model", "average", "optimizer", "scaler")
         }
-        write_checkpoint(self.folder / "checkpoint.pt", self.config, self.step, state)
+        write_checkpoint(self.folder / "checkpoint.pt", self.counts, self.step, state)
         save(self.average, self.folder / "weights.safetensors")
 
     def advance(self, planes: Tensor, targets: list[Any]) -> dict[str, float]:
