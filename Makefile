@@ -22,6 +22,10 @@ test: $(VENV)/test.installed
 	$(BIN)/pytest
 
 # What needs a GPU. The torch that constraints.txt pins is built with CUDA where the index offers that.
+# It is built for the GPUs here: from PTX of 75 none would have the instructions that only newer ones know.
+test-gpu bench: PYIFCN_CUDA_ARCHS = $(or $(GPU_ARCHS),75)
+GPU_ARCHS = $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | \
+  sed -n 's/^\([0-9]*\)\.\([0-9]\)$$/\1\2-real/p' | sort -u | paste -sd ';' -)
 test-gpu: $(VENV)/bench.installed
 	$(BIN)/pytest -m gpu
 	$(BIN)/pytest benchmarks/bench_cuda.py --benchmark-columns=min,median,rounds --benchmark-sort=name

@@ -91,14 +91,18 @@ class OnDevice {
 public:
   explicit OnDevice(int device, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
     check_cuda(cudaGetDevice(&before_), file, line);
-    if (device != before_) check_cuda(cudaSetDevice(device), file, line);
+    elsewhere_ = device != before_;
+    if (elsewhere_) check_cuda(cudaSetDevice(device), file, line);
   }
-  ~OnDevice() { cudaSetDevice(before_); }
+  ~OnDevice() {
+    if (elsewhere_) cudaSetDevice(before_);
+  }
   OnDevice(const OnDevice&) = delete;
   OnDevice& operator=(const OnDevice&) = delete;
 
 private:
   int before_ = 0;
+  bool elsewhere_ = false;
 };
 
 // A grid's extent, and the place in the source that asked for it.

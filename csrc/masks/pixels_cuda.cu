@@ -18,6 +18,13 @@ __device__ uint64_t pack8(uint64_t bytes) {
   return ((tops >> 7) * 0x0102040810204080) >> 56;
 }
 
+// Byte i of eight is bit i.
+__device__ uint64_t unpack8(uint64_t bits) {
+  constexpr uint64_t kOnes = 0x0101010101010101, kBitOfByte = 0x8040201008040201, kLow = 0x7f7f7f7f7f7f7f7f;
+  const uint64_t set = ((bits & 255) * kOnes) & kBitOfByte;
+  return ((set + kLow) >> 7) & kOnes;
+}
+
 struct DenseSource {
   DenseMasks dense;
 
@@ -48,14 +55,14 @@ __global__ void __launch_bounds__(kThreads)
   if (first >= total) return;
   const int size = int(min(total - first, int64_t(kBytesEach)));
   int64_t i = first / (height * width), y = first / width % height, x = first % width;
-  alignas(8) uint8_t bytes[kBytesEach] = {};
+  uint64_t bits = 0;
   for (int j = 0; j < size;) {
     const CudaMask mask = masks[i];
     const int run = int(min(width - x, int64_t(size - j)));  // in this row
     if (mask.y1 <= y && y < mask.y2 && x < mask.x2 && mask.x1 < x + run) {
       const uint64_t low = mask.word(y, x / 64) >> x % 64;
       const uint64_t high = x % 64 ? mask.word(y, x / 64 + 1) << (64 - x % 64) : 0;
-      for (int b = 0; b < run; ++b) bytes[j + b] = uint8_t((low | high) >> b & 1);
+      bits |= ((low | high) & ((uint64_t(1) << run) - 1)) << j;
     }
     j += run;
     x = 0;
@@ -63,12 +70,10 @@ __global__ void __launch_bounds__(kThreads)
   }
   uint8_t* to = dense.data + first;
   if (size == kBytesEach && reinterpret_cast<uintptr_t>(to) % 8 == 0) {
-    uint64_t eights[2];
-    __builtin_memcpy(eights, bytes, kBytesEach);
-    reinterpret_cast<uint64_t*>(to)[0] = eights[0];
-    reinterpret_cast<uint64_t*>(to)[1] = eights[1];
+    reinterpret_cast<uint64_t*>(to)[0] = unpack8(bits);
+    reinterpret_cast<uint64_t*>(to)[1] = unpack8(bits >> 8);
   } else {
-    for (int j = 0; j < size; ++j) to[j] = bytes[j];
+    for (int j = 0; j < size; ++j) to[j] = uint8_t(bits >> j & 1);
   }
 }
 

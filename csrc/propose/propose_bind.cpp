@@ -15,6 +15,7 @@
 #include "core/half.h"
 #include "core/operators.h"
 #include "core/parallel.h"
+#include "core/sigmoid.h"
 #include "masks/packed.h"
 #include "propose/greedy.h"
 #include "propose/levels.h"
@@ -113,7 +114,7 @@ std::vector<int64_t> bind_propose(const py::list& score_maps, const py::list& ob
       window[0] = proposal.level, window[1] = proposal.y, window[2] = proposal.x;
       for (int side = 0; side < 4; ++side)
         boxes_out.data[4 * row + side] = std::clamp(proposal.box[side], 0.0f, side % 2 ? height : width);
-      scores_out.data[row] = float(1 / (1 + std::exp(-value_of(proposal.rank))));
+      scores_out.data[row] = float(sigmoid(Scalar<double>{value_of(proposal.rank)}).v);
     }
     counts[size_t(image)] = int64_t(proposals.size());
   };

@@ -3,6 +3,7 @@
 // cache, and for small levels that pixels are looked at one after the other, so that all levels share a
 // launch.
 #include "core/cuda.cuh"
+#include "core/sigmoid.h"
 #include "propose/propose_cuda.h"
 
 namespace pyifcn {
@@ -23,16 +24,16 @@ __global__ void __launch_bounds__(kThreads) propose_boxes_kernel(const ProposeBo
 
   int32_t x1 = INT32_MAX, y1 = INT32_MAX, x2 = INT32_MIN, y2 = INT32_MIN;
   for (int32_t row = 0; row < grid; ++row) {
-    const int32_t y_first = max(0, top + job.cells.first(row));
-    const int32_t y_last = min(height, top + job.cells.first(row + 1));
+    const int32_t y_first = ::max(0, top + job.cells.first(row));
+    const int32_t y_last = ::min(height, top + job.cells.first(row + 1));
     for (int32_t column = 0; column < grid; ++column, maps += map) {
-      const int32_t x_first = max(0, left + job.cells.first(column));
-      const int32_t x_last = min(width, left + job.cells.first(column + 1));
+      const int32_t x_first = ::max(0, left + job.cells.first(column));
+      const int32_t x_last = ::min(width, left + job.cells.first(column + 1));
       for (int32_t y = y_first; y < y_last; ++y)
         for (int32_t x = x_first; x < x_last; ++x) {
           if (!is_foreground(maps[int64_t(y) * width + x], job.foreground)) continue;
-          x1 = min(x1, x), x2 = max(x2, x + 1);
-          y1 = min(y1, y), y2 = max(y2, y + 1);
+          x1 = ::min(x1, x), x2 = ::max(x2, x + 1);
+          y1 = ::min(y1, y), y2 = ::max(y2, y + 1);
         }
     }
   }
@@ -58,9 +59,9 @@ __global__ void __launch_bounds__(kThreads) proposed_kernel(const ProposedJob<E>
   place[0] = l, place[1] = window / level.width, place[2] = window % level.width;
   for (int side = 0; side < 4; ++side) {
     const float most = float(side % 2 ? job.height : job.width);
-    job.clipped.data[4 * n + side] = min(max(job.boxes.data[4 * kept + side], 0.0f), most);
+    job.clipped.data[4 * n + side] = ::min(::max(job.boxes.data[4 * kept + side], 0.0f), most);
   }
-  job.scores.data[n] = float(1 / (1 + exp(-double(job.objectness.data[kept]))));
+  job.scores.data[n] = float(sigmoid(Scalar<double>{double(job.objectness.data[kept])}).v);
 }
 
 // A block copies one window.

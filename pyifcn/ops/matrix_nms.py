@@ -54,7 +54,7 @@ def matrix_nms(
         factor is computed in float64, its exponential the same on every machine.
 
     Raises:
-        TypeError: An argument has the wrong dtype or rank.
+        TypeError: An argument has the wrong dtype or rank, or is not where the masks are.
         ValueError: Sizes disagree, the kernel is unknown, or `sigma` is not positive and
             finite.
 
@@ -69,7 +69,7 @@ def matrix_nms(
     """
     masks, number = as_masks(masks, "masks"), as_number(sigma, "sigma")
     as_text(kernel, "kernel")
-    scores = contiguous(scores, "scores", 1)
+    scores = contiguous(scores, "scores", 1, masks._arrays[0])
     labels = contiguous_int64(labels, "labels", 1, scores)
     for name, values in (("scores", scores), ("labels", labels)):
         if len(values) != len(masks):
