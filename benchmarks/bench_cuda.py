@@ -19,7 +19,7 @@ from pyifcn import Masks
 
 
 class GpuClock:
-    """The time by the GPU's clock, summed up from call to call: CUDA tells differences as float32."""
+    """The GPU's time, summed up from call to call: CUDA tells it as float32, too coarse when long."""
 
     def __init__(self):
         self.last = None
