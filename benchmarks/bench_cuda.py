@@ -19,7 +19,7 @@ from pyifcn import Masks
 
 
 class GpuClock:
-    """The GPU's time, summed up from call to call: CUDA tells it as float32, too coarse when long."""
+    """The GPU's time, summed up from call to call: as one difference CUDA tells it too coarsely."""
 
     def __init__(self):
         self.last = None
