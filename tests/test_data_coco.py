@@ -205,6 +205,7 @@ SEGMENTATION = "annotations", 1, "segmentation"
         (without("category_id", "annotations", 2), "annotation 4 has no 'category_id'"),
         (without("segmentation", "annotations", 2), "annotation 4 has no 'segmentation'"),
         (put(8, "annotations", 2, "image_id"), "annotation 4: there is no image with the id 8"),
+        (put(99, "annotations", 2, "category_id"), "annotation 4: there is no category"),
         (put(2, "annotations", 2, "id"), "annotation 2: the id occurs twice"),
         (put(2, "annotations", 2, "iscrowd"), "annotation 4: iscrowd is 2"),
         (put(-3, "annotations", 2, "area"), "annotation 4: area is -3"),

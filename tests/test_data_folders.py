@@ -85,6 +85,9 @@ def test_voc_takes_the_class_of_most_pixels(voc):
     save_palette(np.where(classes == 8, 255, classes), voc / "SegmentationClass/2007_000032.png")
     with pytest.raises(DataError, match=r"2007_000032.png: object 2 has no class in .*Class"):
         VocInstances(voc, split="val").truth(0)
+    save_palette(np.where(classes == 8, 50, classes), voc / "SegmentationClass/2007_000032.png")
+    with pytest.raises(DataError, match=r"2007_000032.png has the class 50, which VOC has not"):
+        VocInstances(voc, split="val").truth(0)
 
 
 def test_voc_splits(voc):

@@ -87,6 +87,10 @@ def test_panoptic(panoptic):
         data[0]
     again = CocoPanoptic(panoptic / "p.json", segments=panoptic / "q")
     assert again.truth(0).masks == sample.masks
+    content = json.loads((panoptic / "p.json").read_text())
+    content["categories"] += content["categories"][-1:]  # twice is once
+    (panoptic / "p.json").write_text(json.dumps(content))
+    assert CocoPanoptic(panoptic / "p.json").categories == again.categories
 
 
 def without(key, *path):

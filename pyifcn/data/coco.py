@@ -75,6 +75,7 @@ class CocoInstances(CocoFile):
             where = _name(annotation, position, self.path)
             try:
                 _check_annotation(annotation, sizes, where)
+                self._check_category(annotation["category_id"], where)
                 name = annotation.get("id", f"at {position}")
                 if name in seen:
                     raise DataError(f"{where}: the id occurs twice")
@@ -91,6 +92,10 @@ class CocoInstances(CocoFile):
             except DataError as error:
                 add(error, image_id)
         return broken
+
+    def _check_category(self, category: int, where: str) -> None:
+        if self.categories and category not in self.categories:
+            raise DataError(f"{where}: there is no category with the id {category}")
 
     def _truth(self, record: dict[str, Any]) -> Truth:
         size = record["height"], record["width"]

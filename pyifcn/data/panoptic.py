@@ -66,7 +66,7 @@ class CocoPanoptic(CocoFile):
                     f"{self.path}: category {category['id']}: isthing is {category['isthing']!r}"
                 )
             if not category.get("isthing", 1):
-                del self.categories[category["id"]]
+                self.categories.pop(category["id"], None)
 
     def _read_annotations(self, annotations: list[Any], problems: Problems) -> set[int | str]:
         names = {record["id"]: record["file_name"] for record in self.records}

@@ -132,6 +132,8 @@ class VocInstances(_Listed):
         labels = np.where(crowd, _VOID, counts.argmax(1))
         for value in values[labels == 0].tolist():
             raise DataError(f"{path}: object {value} has no class in {other}")
+        for label in labels[~np.isin(labels, list(self.categories))].tolist():
+            raise DataError(f"{other} has the class {label}, which VOC has not")
         return Truth(
             masks=masks,
             labels=labels.astype(np.int64),
