@@ -159,7 +159,7 @@ def restore(*libraries: str) -> None:
 
 
 def _check_name(name: str) -> None:
-    if name not in _LIBRARIES and name != "all":
+    if not isinstance(name, str) or (name not in _LIBRARIES and name != "all"):
         known = ", ".join(repr(each) for each in [*_LIBRARIES, "all"])
         raise ValueError(f"{name!r} is no library that can be accelerated, expected {known}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import sys
 from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, TypeVar
@@ -48,14 +49,20 @@ def runs_directly(*values: Any) -> bool:
     """Whether a call can go straight to the compiled code.
 
     Otherwise it goes through torch.library: where autograd records it, torch.compile or export
-    traces it, or a tensor subclass or a dispatch mode wants to see it.
+    traces it, torch.vmap batches it, or a tensor subclass or a dispatch mode wants to see it.
+
+    Raises:
+        NotImplementedError: A tensor carries a tangent of forward-mode differentiation, which
+            would be lost.
     """
     if not all(map(is_tensor, values)):
         return True  # NumPy, or a mixture that the checks refuse
     torch = sys.modules["torch"]
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
-    if torch._C._len_torch_dispatch_stack():
+    if torch.autograd.forward_ad._current_level >= 0:
+        _refuse_tangents(values)
+    if torch._C._len_torch_dispatch_stack() or torch._C._functorch.peek_interpreter_stack():
         return False
     recording = torch.is_grad_enabled()
     for value in values:
@@ -66,8 +73,17 @@ def runs_directly(*values: Any) -> bool:
     return True
 
 
+def _refuse_tangents(tensors: tuple[Any, ...]) -> None:
+    unpack_dual = sys.modules["torch"].autograd.forward_ad.unpack_dual
+    if any(unpack_dual(tensor).tangent is not None for tensor in tensors):
+        raise NotImplementedError(
+            "pyifcn has no forward-mode derivatives, expected tensors without tangents; "
+            "differentiate with backward"
+        )
+
+
 def contiguous(value: Any, name: str, rank: int, like: Any = None) -> Any:
-    """`value` in C order; the compiled module then checks its dtype.
+    """`value` in C order and the machine's byte order; the compiled module then checks its dtype.
 
     Raises:
         TypeError: It is no array, has another rank, or is of another library or on another device
@@ -78,20 +94,29 @@ def contiguous(value: Any, name: str, rank: int, like: Any = None) -> Any:
     if type(value) is np.ndarray:
         if like is not None and type(like) is not np.ndarray:
             raise TypeError(f"{name} is {describe(value)}, expected a torch tensor like the others")
-        flags = value.flags
-        if flags.c_contiguous and flags.aligned:
+        flags, dtype = value.flags, value.dtype
+        if flags.c_contiguous and flags.aligned and dtype.isnative:
             return value
-        return np.require(value, requirements=("C", "A"))
+        return np.require(value, dtype.newbyteorder("="), ("C", "A"))
     if is_tensor(value):
-        if like is not None and value.device != getattr(like, "device", None):
-            where = like.device if is_tensor(like) else "the CPU, in a NumPy array"
+        if like is not None and not is_tensor(like):
+            raise TypeError(f"{name} is {describe(value)}, expected a NumPy array like the others")
+        if like is not None and value.device != like.device:
             raise TypeError(
-                f"{name} is on {value.device}, expected it beside the others on {where}"
+                f"{name} is on {value.device}, expected it beside the others on {like.device}"
             )
-        return value.contiguous()
+        return _plainly_contiguous(value, name)
     if isinstance(value, np.ndarray):  # a subclass: memmap, matrix
         return contiguous(np.asarray(value), name, rank, like)
     raise TypeError(f"{name} is {describe(value)}, expected a NumPy array or a torch tensor")
+
+
+def _plainly_contiguous(tensor: Any, name: str) -> Any:
+    try:
+        return tensor.resolve_neg().contiguous()
+    except (RuntimeError, NotImplementedError):
+        kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+        raise TypeError(f"{name} is a {kind} tensor, expected a dense one") from None
 
 
 def contiguous_int64(value: Any, name: str, rank: int, like: Any) -> Any:
@@ -99,6 +124,7 @@ def contiguous_int64(value: Any, name: str, rank: int, like: Any) -> Any:
 
     Raises:
         TypeError: As `contiguous`, or it holds no integers.
+        ValueError: It holds one of 2^63 or more.
     """
     if is_tensor(value):
         torch = sys.modules["torch"]
@@ -109,6 +135,8 @@ def contiguous_int64(value: Any, name: str, rank: int, like: Any) -> Any:
     elif isinstance(value, np.ndarray) and value.dtype != np.int64:
         if value.dtype.kind not in "iu":
             raise TypeError(f"{name} is {describe(value)}, expected integers")
+        if value.dtype == np.uint64 and value.size and (most := value.max()) >= 2**63:
+            raise ValueError(f"{name} holds {most}, expected less than 2^63")
         value = value.astype(np.int64)
     return contiguous(value, name, rank, like)
 
@@ -129,12 +157,12 @@ def as_float64(value: Any, name: str) -> Any:
     return as_dtype(value, "float64")
 
 
-def as_int(value: SupportsIndex, name: str, least: int) -> int:
-    """`value` as an int of at least `least`.
+def as_int(value: SupportsIndex, name: str, least: int, most: int = 2**63 - 1) -> int:
+    """`value` as an int of at least `least` and at most `most`.
 
     Raises:
         TypeError: It is no integer.
-        ValueError: It is less.
+        ValueError: It is less or more.
     """
     try:
         number = operator.index(value)
@@ -142,6 +170,8 @@ def as_int(value: SupportsIndex, name: str, least: int) -> int:
         raise TypeError(f"{name} is {describe(value)}, expected an integer") from None
     if number < least:
         raise ValueError(f"{name} is {number}, expected at least {least}")
+    if number > most:
+        raise ValueError(f"{name} is {number}, expected at most {most}")
     return number
 
 
@@ -153,9 +183,9 @@ def as_number(value: SupportsFloat, name: str) -> float:
     """
     try:
         of_rank = isinstance(value, np.ndarray) and value.ndim > 0  # before 2.4 NumPy converts (1,)
-        if hasattr(value, "__float__") and not of_rank:
+        if hasattr(value, "__float__") and not of_rank and not isinstance(value, str):
             return float(value)
-    except (TypeError, RuntimeError):  # an array or a tensor of several
+    except (TypeError, RuntimeError, ValueError, OverflowError):  # of several, or beyond a float
         pass
     raise TypeError(f"{name} is {describe(value)}, expected a number")
 
@@ -175,10 +205,13 @@ def as_numpy(value: Any, name: str) -> npt.NDArray[Any]:
     """The elements of an array, a tensor on any device or a sequence.
 
     Raises:
-        TypeError: It is a tensor on a device without memory.
+        TypeError: It is a tensor on a device without memory, or a sequence of different lengths.
     """
     if not is_tensor(value):
-        return np.asarray(value)
+        try:
+            return np.asarray(value)
+        except ValueError:
+            raise TypeError(f"{name} is {value!r}, expected an array's elements") from None
     if value.device.type == "meta":
         raise TypeError(f"{name} is on meta, expected a tensor with elements")
     array: npt.NDArray[Any] = value.detach().cpu().numpy()
@@ -191,12 +224,21 @@ def detached(value: Any) -> Any:
 
 
 def empty(shape: tuple[int, ...], like: Any, dtype: str | None = None) -> Any:
-    """A new array of `like`'s library and device, and of its dtype unless another is named."""
-    if type(like) is np.ndarray:
-        return np.empty(shape, like.dtype if dtype is None else dtype)
-    if dtype is None:
-        return like.new_empty(shape)
-    return like.new_empty(shape, dtype=getattr(sys.modules["torch"], dtype))
+    """A new array of `like`'s library and device, and of its dtype unless another is named.
+
+    Raises:
+        ValueError: It would be too large to address.
+    """
+    try:
+        if type(like) is np.ndarray:
+            return np.empty(shape, like.dtype if dtype is None else dtype)
+        if dtype is None:
+            return like.new_empty(shape)
+        return like.new_empty(shape, dtype=getattr(sys.modules["torch"], dtype))
+    except (ValueError, RuntimeError, TypeError, OverflowError):
+        if math.prod(max(side, 1) for side in shape) < 2**59:  # the failure is another
+            raise
+        raise ValueError(f"a result of shape {shape} would be too large to address") from None
 
 
 def zeros(shape: tuple[int, ...], like: Any, dtype: str) -> Any:

@@ -48,6 +48,7 @@ def use_target(name: str) -> None:
         name: One of `available_targets()`.
 
     Raises:
+        TypeError: It is no string.
         ValueError: This machine cannot run it.
 
     Example:
@@ -58,6 +59,8 @@ def use_target(name: str) -> None:
         'scalar'
         >>> pyifcn.use_target(before)
     """
+    if not isinstance(name, str):
+        raise TypeError(f"name is {name!r}, expected a string")
     cpu.use_target(name)
 
 

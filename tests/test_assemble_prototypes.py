@@ -327,7 +327,11 @@ BATCH = np.zeros((2, 3, 6, 7), np.float32)
         ({"coefficients": ROWS[0]}, TypeError, "coefficients .*, expected 2 dimensions"),
         ({"coefficients": ROWS[:, :2]}, ValueError, r"has shape \(2, 2\), expected \(N, 3\)"),
         ({"coefficients": ROWS.astype(float)}, TypeError, "is float64, expected float32"),
-        ({"coefficients": torch.zeros(2, 3)}, TypeError, "coefficients is on cpu, expected it"),
+        (
+            {"coefficients": torch.zeros(2, 3)},
+            TypeError,
+            "coefficients is a .* tensor .* expected a NumPy",
+        ),
         ({"boxes": np.zeros((3, 4))}, ValueError, r"boxes has shape \(3, 4\), expected \(2, 4\)"),
         ({"boxes": np.zeros((2, 5))}, ValueError, r"boxes has shape \(2, 5\), expected \(2, 4\)"),
         ({"boxes": np.zeros((2, 4), bool)}, TypeError, "boxes is a bool array .*, expected real"),

@@ -441,7 +441,11 @@ SCORES = np.zeros((3, 2), np.float32)
         ({"masks": MASKS > 0}, TypeError, "masks is a bool array .* expected float16"),
         ({"boxes": BOXES[:, :3]}, ValueError, r"boxes has shape \(3, 3\), expected \(N, 4\)"),
         ({"boxes": BOXES.astype(int)}, TypeError, "boxes is a int64 array .* expected float16"),
-        ({"boxes": torch.zeros(3, 4)}, TypeError, "boxes is on cpu, expected it beside"),
+        (
+            {"boxes": torch.zeros(3, 4)},
+            TypeError,
+            "boxes is a .* tensor .* expected a NumPy",
+        ),
         ({"scores": SCORES[:2]}, ValueError, r"scores has shape \(2, 2\), .* for 3 boxes"),
         ({"scores": SCORES[:, :0]}, ValueError, r"scores has shape \(3, 0\), expected \(N, C\)"),
         ({"scores": SCORES[:, 0]}, TypeError, "scores .* expected 2 dimensions"),

@@ -131,7 +131,11 @@ SCORES = np.zeros(3, np.float32)
         ({"scores": SCORES[:2]}, ValueError, "scores has 2 elements, .* the 3 rows of iou"),
         ({"scores": SCORES.astype(int)}, TypeError, "scores is int64, expected float32"),
         ({"scores": IOU}, TypeError, "scores .* expected 1 dimensions"),
-        ({"scores": torch.zeros(3)}, TypeError, "scores is on cpu, expected it beside"),
+        (
+            {"scores": torch.zeros(3)},
+            TypeError,
+            "scores is a .* tensor .* expected a NumPy",
+        ),
         ({"iou_threshold": np.nan}, ValueError, "iou_threshold is NaN"),
         ({"iou_threshold": "a"}, TypeError, "iou_threshold is 'a', expected a number"),
     ],

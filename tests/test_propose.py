@@ -361,7 +361,7 @@ OBJECTNESS = [m[:, 0] for m in MAPS]
         (
             {"objectness": [torch.from_numpy(o) for o in OBJECTNESS]},
             TypeError,
-            r"objectness\[0\] is on cpu, expected it beside the others on the CPU, in a NumPy",
+            r"objectness\[0\] is a .* tensor of shape .*, expected a NumPy array like the others",
         ),
         ({"strides": [8, 0]}, ValueError, r"strides\[1\] is 0, expected 2\^-20 to 2\^20"),
         ({"strides": [8, np.nan]}, ValueError, r"strides\[1\] is nan"),

@@ -399,7 +399,11 @@ BOXES = np.array([[0, 1, 1, 4, 4], [1, 0, 0, 5, 5]], np.float32)
         ({"boxes": BOXES[0]}, TypeError, "boxes .*, expected 2 dimensions"),
         ({"boxes": BOXES.astype(int)}, TypeError, "boxes is int64, expected float32"),
         ({"boxes": BOXES.astype(float)}, TypeError, "boxes is float64, expected float32"),
-        ({"boxes": torch.zeros(1, 5)}, TypeError, "boxes is on cpu, expected it beside the others"),
+        (
+            {"boxes": torch.zeros(1, 5)},
+            TypeError,
+            "boxes is a .* tensor .* expected a NumPy",
+        ),
         ({"boxes": BOXES[:, :4]}, ValueError, r"boxes has shape \(2, 4\), expected \(N, 5\)"),
         ({"boxes": BOXES + 1}, ValueError, r"boxes\[1\] is of image 2, expected .* below 2"),
         ({"boxes": BOXES - 1}, ValueError, r"boxes\[0\] is of image -1, expected"),

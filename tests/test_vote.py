@@ -176,7 +176,11 @@ MASKS = pyifcn.Masks.from_dense(np.zeros((3, 5, 5), bool))
         ({"scores": np.zeros(2)}, ValueError, "scores has 2 elements, expected .* the 3 masks"),
         ({"scores": np.zeros((3, 1))}, TypeError, "scores .* expected 1 dimensions"),
         ({"scores": np.zeros(3, int)}, TypeError, "scores is a int64 array .* expected float16"),
-        ({"scores": torch.zeros(3)}, TypeError, "scores is on cpu, expected it beside"),
+        (
+            {"scores": torch.zeros(3)},
+            TypeError,
+            "scores is a .* tensor .* expected a NumPy",
+        ),
         (
             {"scores": np.array([0, np.nan, 1])},
             ValueError,

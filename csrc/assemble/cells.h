@@ -15,7 +15,7 @@ inline void check_floating(const Array& array) {
   const Dtype d = array.dtype;
   if (d != Dtype::float16 && d != Dtype::bfloat16 && d != Dtype::float32 && d != Dtype::float64)
     throw type_error(
-        sentence(array.name, " is ", name_of(d), ", expected float16, bfloat16, float32 or float64"));
+        sentence(array.name, " is ", array.dtype_name(), ", expected float16, bfloat16, float32 or float64"));
 }
 
 // K of (B, K K, H, W).

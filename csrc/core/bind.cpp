@@ -93,6 +93,7 @@ Array from_numpy(const py::array& source, const char* name) {
   Array array{name, const_cast<void*>(source.data()), numpy_dtype(source), 0, {}};
   set_rank(array, source.ndim());
   for (int i = 0; i < array.rank; ++i) array.shape[i] = source.shape(i);
+  if (array.dtype == Dtype::other) array.other_dtype = py::str(source.dtype());
   if (!(source.flags() & py::array::c_style)) throw type_error(sentence(name, " is not C-contiguous"));
   return array;
 }
@@ -109,7 +110,14 @@ Array from_torch(py::handle source, const char* name) {
   Array array{name, reinterpret_cast<void*>(address), torch_dtype(source), 0, {}};
   const py::tuple shape = get(source, shape_name);
   set_rank(array, int64_t(shape.size()));
-  for (int i = 0; i < array.rank; ++i) array.shape[i] = shape[size_t(i)].cast<int64_t>();
+  bool elements = true;
+  for (int i = 0; i < array.rank; ++i) {
+    array.shape[i] = shape[size_t(i)].cast<int64_t>();
+    elements = elements && array.shape[i] > 0;
+  }
+  if (elements && address == 0) throw type_error(sentence(name, " is a tensor without memory"));
+  if (array.dtype == Dtype::other)
+    array.other_dtype = py::str(source.attr("dtype")).cast<std::string>().substr(sizeof("torch.") - 1);
   return array;
 }
 
@@ -128,8 +136,7 @@ const char* name_of(Dtype dtype) {
 }
 
 void Array::check(Dtype wanted, int wanted_rank) const {
-  if (dtype != wanted)
-    throw type_error(sentence(name, " is ", name_of(dtype), ", expected ", name_of(wanted)));
+  if (dtype != wanted) throw type_error(sentence(name, " is ", dtype_name(), ", expected ", name_of(wanted)));
   check_rank(wanted_rank);
 }
 

@@ -86,6 +86,9 @@ struct Array {
   Dtype dtype;
   int rank;
   int64_t shape[kMaxRank];
+  std::string other_dtype = {};  // as NumPy or torch spells it, if it is none of Dtype's
+
+  std::string dtype_name() const { return dtype == Dtype::other ? other_dtype : name_of(dtype); }
 
   // The array as a view of `T` and rank R; a TypeError that names it if it is something else.
   template <class T, int R>

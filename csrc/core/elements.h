@@ -20,7 +20,7 @@ inline void check_elements(const Array& array) {
   const bool is_half = d == Dtype::float16 || d == Dtype::bfloat16;
   if (d != Dtype::float32 && d != Dtype::float64 && !(kReadsHalf && is_half))
     throw type_error(
-        sentence(array.name, " is ", name_of(d), ", expected float16, bfloat16, float32 or float64"));
+        sentence(array.name, " is ", array.dtype_name(), ", expected float16, bfloat16, float32 or float64"));
 }
 
 // Calls `work` with the type of an element in memory, as std::type_identity, and without the GIL.

@@ -21,7 +21,7 @@ inline NmsArguments check_nms(py::handle boxes, py::handle scores, double thresh
   const Array b = as_array(boxes, "boxes"), s = as_array(scores, "scores");
   if (b.dtype != Dtype::float32 && b.dtype != Dtype::float64)
     throw type_error(
-        sentence("boxes is ", name_of(b.dtype), ", expected float16, bfloat16, float32 or float64"));
+        sentence("boxes is ", b.dtype_name(), ", expected float16, bfloat16, float32 or float64"));
   b.check_rank(2);
   s.check(b.dtype, 1);
   const int64_t count = b.shape[0];

@@ -20,7 +20,7 @@ inline IouArguments check_nms_from_iou(py::handle iou, py::handle scores, double
   if (matrix.dtype != Dtype::float16 && matrix.dtype != Dtype::bfloat16 && matrix.dtype != Dtype::float32 &&
       matrix.dtype != Dtype::float64)
     throw type_error(
-        sentence("iou is ", name_of(matrix.dtype), ", expected float16, bfloat16, float32 or float64"));
+        sentence("iou is ", matrix.dtype_name(), ", expected float16, bfloat16, float32 or float64"));
   matrix.check_rank(2);
   s.check_rank(1);
   const int64_t count = matrix.shape[0];

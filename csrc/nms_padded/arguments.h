@@ -24,7 +24,7 @@ inline PaddedArguments check_nms_padded(py::handle boxes, py::handle scores, py:
   const Array b = as_array(boxes, "boxes"), s = as_array(scores, "scores");
   if (b.dtype != Dtype::float32 && b.dtype != Dtype::float64)
     throw type_error(
-        sentence("boxes is ", name_of(b.dtype), ", expected float16, bfloat16, float32 or float64"));
+        sentence("boxes is ", b.dtype_name(), ", expected float16, bfloat16, float32 or float64"));
   b.check_rank(3);
   s.check(b.dtype, 2);
   const int64_t images = b.shape[0], count = b.shape[1];

@@ -27,7 +27,7 @@ inline void check_paste(const Array& masks, const Array& boxes, bool reads_half)
   };
   for (const Array* array : {&masks, &boxes})
     if (!is_read(*array, reads_half && array == &masks))
-      throw type_error(sentence(array->name, " is ", name_of(array->dtype),
+      throw type_error(sentence(array->name, " is ", array->dtype_name(),
                                 ", expected float16, bfloat16, float32 or float64"));
   masks.check_rank(3);
   boxes.check_rank(2);

@@ -22,8 +22,8 @@ struct PsRoiArguments {
   void check(bool reads_half) const {
     const bool is_half = maps.dtype == Dtype::float16 || maps.dtype == Dtype::bfloat16;
     if (maps.dtype != Dtype::float32 && maps.dtype != Dtype::float64 && !(reads_half && is_half))
-      throw type_error(sentence(maps.name, " is ", name_of(maps.dtype),
-                                ", expected float16, bfloat16, float32 or float64"));
+      throw type_error(
+          sentence(maps.name, " is ", maps.dtype_name(), ", expected float16, bfloat16, float32 or float64"));
     maps.check_rank(4);
     boxes.check(is_half ? Dtype::float32 : maps.dtype, 2);
     pooled.check(maps.dtype, 4);

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, SupportsIndex
 
 import numpy as np
+import numpy.typing as npt
 
 from pyifcn._array import as_numpy, background, compiled, describe, empty, is_tensor, on_gpu
 from pyifcn._runtime import cpu, num_threads
@@ -67,17 +68,21 @@ class FormatsMixin(Storage):
             ValueError: If there are not as many boxes as patches.
         """
         size = checked_size(size)
+        if not isinstance(patches, Iterable):
+            raise TypeError(f"patches is {describe(patches)}, expected a list of bool (h, w)")
+        arrays = tuple(patches)
         places = as_numpy(boxes, "boxes")
         if places.size == 0 and places.ndim == 1:
             places = places.reshape(0, 4)
         is_int = places.dtype.kind in "iu" or places.size == 0
         if places.ndim != 2 or places.shape[1] < 2 or not is_int:
             raise TypeError(f"boxes is {describe(boxes)}, expected integers (N, 2) or (N, 4)")
-        if len(places) != len(patches):
-            raise ValueError(f"boxes has {len(places)} rows for {len(patches)} patches")
-        arrays = tuple(patches)
+        if len(places) != len(arrays):
+            raise ValueError(f"boxes has {len(places)} rows for {len(arrays)} patches")
         if set(map(type, arrays)) != {np.ndarray}:
             arrays = tuple(as_numpy(p, "patches") if is_tensor(p) else p for p in arrays)
+        if places.dtype == np.uint64:
+            places = np.minimum(places, np.uint64(2**31))
         corners = np.ascontiguousarray(places[:, :2].astype(np.int64).clip(-(2**31), 2**31))
         return cls._of(
             size, *cpu.masks_from_patches(arrays, corners, *size, num_threads()), like=boxes
@@ -126,3 +131,16 @@ class FormatsMixin(Storage):
         module, execution = self._compiled()
         module.masks_to_dense(*self._arrays, out, execution)
         return out
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        """Bool (N, H, W), for `numpy.asarray`.
+
+        Raises:
+            TypeError: If the masks are on a GPU.
+            ValueError: If no copy is allowed: bits are no pixels.
+        """
+        if on_gpu(self._arrays[0]):
+            raise TypeError(f"masks are on {self.device}, expected the CPU; call numpy() first")
+        if copy is False:
+            raise ValueError("copy is False, but masks have no pixels that could be shared")
+        return as_numpy(self.to_dense(), "masks").astype(dtype or bool, copy=False)

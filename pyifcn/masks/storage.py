@@ -132,9 +132,16 @@ class Storage:
 
         Args:
             device: As torch names it.
+
+        Raises:
+            TypeError: It names no device.
         """
         import torch
 
+        try:
+            device = torch.device(device)
+        except (TypeError, RuntimeError):
+            raise TypeError(f"device is {describe(device)}, expected a device of torch") from None
         if self._is_torch and self._arrays[0].device == torch.empty(0, device=device).device:
             return self
         arrays = [
@@ -236,7 +243,9 @@ class Storage:
     def _place(self, index: SupportsIndex) -> int:
         """Where the mask of an index is, which may count from the end."""
         try:
-            return range(len(self))[index]
+            return range(len(self))[operator.index(index)]
+        except TypeError:
+            raise TypeError(f"index is {describe(index)}, expected an integer") from None
         except IndexError:
             raise IndexError(f"index {index} is out of range for {len(self)} masks") from None
 

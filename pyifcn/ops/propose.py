@@ -14,7 +14,9 @@ import numpy.typing as npt
 from pyifcn._array import (
     as_dtype,
     as_int,
+    as_number,
     as_numpy,
+    as_text,
     compiled,
     contiguous,
     describe,
@@ -198,6 +200,13 @@ def propose(
         >>> found.masks.area
         array([1000])
     """
+    for name, given in (
+        ("score_maps", score_maps),
+        ("objectness", objectness),
+        ("strides", strides),
+    ):
+        if not hasattr(given, "__len__"):
+            raise TypeError(f"{name} is {describe(given)}, expected a list with a place a level")
     if not len(score_maps) == len(objectness) == len(strides):
         raise ValueError(
             f"score_maps, objectness and strides have {len(score_maps)}, {len(objectness)} and "
@@ -206,7 +215,9 @@ def propose(
     if not len(score_maps):
         raise ValueError("score_maps has 0 levels, expected at least 1")
     side, most = as_int(size, "size", 1), as_int(max_proposals, "max_proposals", 0)
-    mask_threshold, iou_threshold = float(mask_threshold), float(iou_threshold)
+    as_text(cells, "cells")
+    mask_threshold = as_number(mask_threshold, "mask_threshold")
+    iou_threshold = as_number(iou_threshold, "iou_threshold")
     if not math.isfinite(mask_threshold):
         raise ValueError(f"mask_threshold is {mask_threshold}, expected a finite number")
     if not 0 <= iou_threshold <= 1:
