@@ -9,8 +9,9 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache, partial
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, cast
 
@@ -28,6 +29,7 @@ import pyifcn
 if TYPE_CHECKING:
     from pyifcn.data import AnnotatedImages, Sample, Truth
     from pyifcn.evaluation.matching import Labelled, Prediction
+    from pyifcn.evaluation.results import Result
     from pyifcn.inference import HostInstances
     from pyifcn.models import Network
 
@@ -267,6 +269,8 @@ def propose(
 ) -> None:
     """Find the instances in IMAGES: files, Parquet files of paths or images, or folders of them.
 
+    Of a folder, what has a name that begins with a dot is left out.
+
     Writes a COCO results list: image_id, file_name, category_id, bbox (x, y, width, height),
     score and segmentation (run-length code) of each instance. The category is what the network
     says, and 1 where it knows none. The file appears when all images are done.
@@ -334,6 +338,9 @@ def _propose_json(
     paths = _image_paths(map(Path, images))
     ids, category = _image_ids(paths, annotations)
     _check_output(output)
+    overlays = {path: overlay / f"{path.stem}.png" for path in paths} if overlay else {}
+    read = [*paths, Path(weights), *([annotations] if annotations else [])]
+    _check_kept(read, [output, *overlays.values()])
     model = _load(weights, device)
     from PIL import Image
 
@@ -362,7 +369,7 @@ def _propose_json(
             masks, scores, ids[path], file_name=path.name, category_id=categories
         )
         if overlay is not None:
-            with written_whole(overlay / f"{path.stem}.png") as file:
+            with written_whole(overlays[path]) as file:
                 Image.fromarray(draw(image, masks)).save(file)
     write_results(output, records)
     _report(len(records), len(paths), skipped, output)
@@ -415,7 +422,9 @@ def _config_options() -> list[click.Parameter]:
         re.DOTALL | re.MULTILINE,
     )
     texts = {name: " ".join(text.split()) for name, text in described}
-    return [_config_option(field, texts[field.name]) for field in dataclasses.fields(Config)]
+    return [
+        _config_option(field, texts.get(field.name, "")) for field in dataclasses.fields(Config)
+    ]
 
 
 def _config_option(field: dataclasses.Field[Any], text: str) -> click.Option:
@@ -591,7 +600,13 @@ def evaluate(
     also mAP at IoU 0.5 and 0.7 by the VOC's rules, of all instances whatever their score and
     number.
     """
-    from pyifcn.evaluation import average_precision, average_recall, detection_quality, report
+    from pyifcn.evaluation import (
+        average_precision,
+        average_recall,
+        detection_quality,
+        read_results,
+        report,
+    )
 
     not_one = click.UsageError("give either --images or --results", click.get_current_context())
     if images is not None and results is not None:
@@ -599,13 +614,16 @@ def evaluate(
     data = _open(annotations, images, kind, split, on_error)
     if data.images is None and results is None:
         raise not_one
+    known = {record["id"] for record in data.records}
     for condition in where:
         data = data.filter(_matcher(condition))
     if not len(data):
         raise click.ClickException(f"{annotations} has no such images")
     truths = [data.truth(i) for i in range(len(data))]
     if results is not None:
-        predictions, labelled = _read_predictions(results, truths, data.categories)
+        found = read_results(results)
+        _check_known(found, known, results, annotations)
+        predictions, labelled = _predictions(found, truths, data.categories)
     else:
         model = _load(weights, device)
         predictions, labelled = _searched(model, data, max_proposals, all_proposals)
@@ -621,13 +639,25 @@ def evaluate(
     _count_skipped(data)
 
 
-def _read_predictions(
-    results: Path, truths: Sequence[Truth], categories: Mapping[int, str]
-) -> tuple[Sequence[Prediction], Sequence[Labelled]]:
-    """A file's results of each image; and the same if mAP is to be measured of them."""
-    from pyifcn.evaluation import read_results
+def _check_known(
+    found: Collection[int | str], known: Collection[int | str], results: Path, annotations: Path
+) -> None:
+    """Say how many images have results but no annotations; fail if all of them."""
+    unknown = sum(image_id not in known for image_id in found)
+    if unknown and unknown == len(found):
+        raise click.ClickException(
+            f"{results} has results of no image of {annotations}, but of {next(iter(found))!r}"
+        )
+    if unknown:
+        click.echo(
+            f"pyifcn: {results} has results of {unknown} images that {annotations} lacks", err=True
+        )
 
-    found = read_results(results)
+
+def _predictions(
+    found: Mapping[int | str, Result], truths: Sequence[Truth], categories: Mapping[int, str]
+) -> tuple[Sequence[Prediction], Sequence[Labelled]]:
+    """The results of each image; and the same if mAP is to be measured of them."""
     nothing = np.zeros(0), np.zeros(0, np.int64)
     predictions = [found.get(t.image_id, (t.masks[:0], *nothing)) for t in truths]
     told = {label for _, _, labels in found.values() for label in labels.tolist()}
@@ -829,19 +859,21 @@ def _matcher(condition: str) -> Callable[[dict[str, Any]], bool]:
 def _image_paths(given: Iterable[Path]) -> list[Path]:
     """The images among ``given``, in the order given and sorted within folders."""
     from pyifcn.data.images import SUFFIXES
+    from pyifcn.inference.storage import merged
 
     paths: list[Path] = []
     for path in given:
         if path.is_dir():
             found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-            if not found:
+            shown = [p for p in found if not p.name.startswith(".")]
+            if not shown:
                 raise click.ClickException(f"no images in {path}")
-            paths += found
+            paths += shown
         elif path.exists():
             paths.append(path)
         else:
             raise click.ClickException(f"{path} does not exist")
-    return list(dict.fromkeys(paths))
+    return list(map(Path, merged(map(str, paths))))
 
 
 def _image_ids(
@@ -855,13 +887,32 @@ def _image_ids(
     from pyifcn.data import CocoInstances
 
     data = CocoInstances(annotations, annotations.parent)
-    known = {Path(record["file_name"]).name: record["id"] for record in data.records}
-    for path in paths:
-        if path.name not in known:
-            raise click.ClickException(f"{annotations} has no image {path.name}")
-    ids = {path: known[path.name] for path in paths}
+    records: dict[str, list[dict[str, Any]]] = {}
+    for record in data.records:
+        records.setdefault(Path(record["file_name"]).name, []).append(record)
+    ids = {path: _record_of(path, records.get(path.name, []), annotations)["id"] for path in paths}
     _check_distinct(ids, "have one id")
     return ids, min(data.categories, default=1)
+
+
+def _record_of(path: Path, records: Sequence[dict[str, Any]], annotations: Path) -> dict[str, Any]:
+    """Of the records with an image's name, that whose path agrees with its for longest."""
+    if not records:
+        raise click.ClickException(f"{annotations} has no image {path.name}")
+    if len(records) == 1:
+        return records[0]
+    ends = [_common_end(path.absolute(), Path(record["file_name"])) for record in records]
+    longest = max(ends)
+    if ends.count(longest) > 1:
+        names = " or ".join(record["file_name"] for record in records)
+        raise click.ClickException(f"{path} could be {names} of {annotations}")
+    return records[ends.index(longest)]
+
+
+def _common_end(one: Path, other: Path) -> int:
+    """How many parts at their ends two paths have in common."""
+    pairs = zip(reversed(one.parts), reversed(other.parts), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _check_distinct(ids: Mapping[Path, int | str], problem: str) -> None:
@@ -874,12 +925,28 @@ def _check_distinct(ids: Mapping[Path, int | str], problem: str) -> None:
 
 def _check_output(path: Path) -> None:
     """Fail before the work rather than after it."""
+    from pyifcn.data.files import replaced_file
+
     if path.is_dir():
         raise click.ClickException(f"{path} is a folder, not a file to write")
-    if not path.parent.is_dir():
-        raise click.ClickException(f"the folder {path.parent} does not exist")
-    if not os.access(path.parent, os.W_OK):
-        raise click.ClickException(f"the folder {path.parent} is not writable")
+    folder = replaced_file(path).parent
+    if not folder.is_dir():
+        raise click.ClickException(f"the folder {folder} does not exist")
+    if not os.access(folder, os.W_OK):
+        raise click.ClickException(f"the folder {folder} is not writable")
+
+
+def _check_kept(read: Iterable[Path], written: Iterable[Path]) -> None:
+    """Fail if a file that is read would be overwritten."""
+    kept = {_identity(path) for path in read if path.exists()}
+    for path in written:
+        if path.exists() and _identity(path) in kept:
+            raise click.ClickException(f"{path} is an input and would be overwritten")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _progress(items: Iterable[_T], what: str) -> Iterable[_T]:

@@ -184,6 +184,74 @@ def test_propose_maps_ids_by_annotations(run, network, tmp_path):
     assert error == "pyifcn: truth.json has no image other.png\n"
 
 
+def test_propose_finds_the_annotations_of_images_with_one_name(run, network, tmp_path):
+    write_images(tmp_path / "a", 1)
+    write_images(tmp_path / "b", 1)
+    images = [
+        {"id": number, "file_name": name, "height": 48, "width": 64}
+        for number, name in enumerate(["b/cell0.png", "sub/a/cell0.png", "c/cell0.png"])
+    ]
+    content = {"images": images, "annotations": [], "categories": []}
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    assert run("propose", "a", "b", "--annotations", "truth.json")[0] == 0
+    records = json.loads((tmp_path / "proposals.json").read_text())
+    assert [record["image_id"] for record in records] == [1, 1, 0, 0]
+    (tmp_path / "a").rename(tmp_path / "d")
+    error = refused(run("propose", "d", "--annotations", "truth.json"))
+    assert "cell0.png could be b/cell0.png or sub/a/cell0.png or c/cell0.png of truth" in error
+
+
+@pytest.mark.skipif(os.name == "nt", reason="on Windows not everyone may make links")
+def test_propose_writes_over_nothing_that_it_reads(run, network, tmp_path):
+    write_annotations(tmp_path / "a.json", write_images(tmp_path / "images", 1))
+    (tmp_path / "link.json").symlink_to("a.json")
+    (tmp_path / "weights").write_bytes(b"some")
+    image = "images/cell0.png"
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for options, named in [
+        (["--output", image], image),
+        (["--annotations", "a.json", "--output", "a.json"], "a.json"),
+        (["--annotations", "a.json", "--output", "link.json"], "link.json"),
+        (["--weights", "weights", "--output", "weights"], "weights"),
+        (["--overlay", "images"], image),
+    ]:
+        error = refused(run("propose", "images", *options))
+        assert error == f"pyifcn: {named} is an input and would be overwritten\n"
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == kept
+
+
+def test_propose_refuses_to_write_parts_among_its_images(run, network, tmp_path):
+    pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    write_images(tmp_path / "images", 1)
+    error = refused(run("propose", "images", "--output", tmp_path / "images"))
+    assert f"output must not be one of the inputs, got {tmp_path / 'images'}" in error
+    assert len(list((tmp_path / "images").iterdir())) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+def test_propose_replaces_files_alone(run, network, tmp_path):
+    write_images(tmp_path / "images", 1)
+    os.mkfifo(tmp_path / "pipe")
+    for special in ("pipe", "/dev/null"):
+        error = refused(run("propose", "images", "--output", special))
+        assert error == f"pyifcn: {special} exists and is not a regular file\n"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "link.json").symlink_to("other/found.json")
+    for _ in range(2):
+        assert run("propose", "images", "--output", "link.json")[0] == 0
+        assert (tmp_path / "link.json").is_symlink()
+        assert [path.name for path in (tmp_path / "other").iterdir()] == ["found.json"]
+        assert len(json.loads((tmp_path / "other/found.json").read_text())) == 2
+
+
+def test_propose_leaves_out_hidden_files_and_does_no_file_twice(run, network, tmp_path):
+    write_images(tmp_path / "images")
+    (tmp_path / "images/._cell0.png").write_bytes(b"what macOS keeps beside a file")
+    again = ["images/../images/cell0.png", tmp_path / "images"]
+    status, out, _ = run("propose", "images", *again)
+    assert (status, out) == (0, "4 instances in 2 images: proposals.json\n")
+
+
 def test_propose_refuses_bad_input_and_leaves_no_results(run, network, tmp_path):
     write_images(tmp_path, 1)
     (tmp_path / "empty").mkdir()
@@ -327,6 +395,26 @@ def test_evaluate_results_of_others(run, tmp_path):
     share = len(samples[0].masks) / measured["instances"]
     assert measured["AR@1000"] == pytest.approx(share)
     assert measured["quality"]["0.95"] == pytest.approx(share)
+
+
+def test_evaluate_says_which_results_have_no_annotations(run, tmp_path):
+    samples = write_images(tmp_path)
+    write_annotations(tmp_path / "truth.json", samples)
+
+    def evaluate(ids, *options):
+        (code,) = samples[0].masks[:1].to_rle()
+        results = [{"image_id": name, "score": 0.5, "segmentation": code} for name in ids]
+        (tmp_path / "found.json").write_text(json.dumps(results))
+        return run("evaluate", "--results", "found.json", "--annotations", "truth.json", *options)
+
+    error = refused(evaluate(["cell0", "cell1"]))
+    assert error == "pyifcn: found.json has results of no image of truth.json, but of 'cell0'\n"
+    status, _, err = evaluate([10, 3, 4, 4])
+    assert (status, err.count("\n")) == (0, 1)
+    assert err == "pyifcn: found.json has results of 2 images that truth.json lacks\n"
+    for results, options in [([], ()), ([10], ()), ([11], ("--where", "channels=1"))]:
+        status, _, err = evaluate(results, *options)
+        assert (status, err) == (0, "")
 
 
 @pytest.fixture
@@ -640,6 +728,13 @@ def test_missing_packages_are_named_with_what_installs_them(module, tmp_path):
     process = start(tmp_path, "propose", "cell0.png", code=code)
     out, err = process.communicate(timeout=60)
     assert 'pip install "pyifcn[models]"' in refused((process.returncode, out, err))
+
+
+def test_help_without_docstrings():
+    command = [sys.executable, "-OO", "-m", "pyifcn", "train", "--help"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "--steps INTEGER" in ended.stdout
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")

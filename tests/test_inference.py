@@ -36,6 +36,8 @@ from pyifcn.inference import (
 from pyifcn.inference.local import prefetched
 from pyifcn.models import FCIS, FCN, ResidualPyramid, TestSettings, load, save
 
+no_links = pytest.mark.skipif(os.name == "nt", reason="on Windows not everyone may make links")
+
 
 class Rectangles:
     """Finds as many rectangles as the red of an image's corner says, and counts the images.
@@ -211,10 +213,15 @@ def test_a_run_that_is_killed_goes_on(here):
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert killed.stdout.split() == [str(n) for n in range(9)]
     assert sorted(numbers("found")) == list(range(8))
-    (here / "found/.part-0123456789abcdef.tmp").write_bytes(b"half")
+    for name, age in [("old", 2 * 3600), ("new", 60)]:  # the second may be another run's
+        half = here / f"found/.part-{name}.tmp"
+        half.write_bytes(b"half")
+        os.utime(half, (time.time() - age,) * 2)
     assert run("images")[0] == list(range(8, 14))
     assert sorted(numbers("found")) == list(range(14))
-    assert len(list((here / "found").iterdir())) == 4
+    left = [path.name for path in (here / "found").iterdir() if path.name.startswith(".")]
+    assert left == [".part-new.tmp"]
+    assert len(list((here / "found").iterdir())) == 4 + 1
 
 
 def test_a_full_disk_leaves_no_part(here, monkeypatch):
@@ -226,7 +233,7 @@ def test_a_full_disk_leaves_no_part(here, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(OSError, match=r"No space left on device: '.*found/part-\w+-\w+\.parq"):
             run("images")
     assert list((here / "found").iterdir()) == []
     assert run("images")[0] == list(range(6))
@@ -319,6 +326,7 @@ def test_what_is_no_input(here):
     pq.write_table(pa.table({"id": [1, None], "path": ["a", "b"]}), "null.parquet")
     write_table("twice.parquet", [0, 1], ids=[7, 7])
     write_table("numbers.parquet", [0, 1], ids=[-1, -2])  # whose hashes are the same
+    pq.write_table(pa.table({"id": pa.array([2**63], pa.uint64()), "path": ["a"]}), "large.parquet")
     for images, expected in [
         ("nowhere", "nowhere does not exist"),
         ("empty", "no images in empty"),
@@ -330,6 +338,9 @@ def test_what_is_no_input(here):
         ("twice.parquet", "two images have the id 7"),
         (["a.parquet", "images"], r"two images have the id 'images/000\.png'"),
         (["images", "numbers.parquet"], "some ids are text and others integers"),
+        ("large.parquet", "the id 9223372036854775808 does not fit into a signed integer"),
+        (["images", "found"], "output must not be one of the inputs, got found"),
+        (["a.parquet", str(here / "found")], "output must not be one of the inputs, got found"),
         ("images.nowhere/a.png", "does not exist"),
     ]:
         with pytest.raises(ValueError, match=expected):
@@ -341,6 +352,108 @@ def test_what_is_no_input(here):
         run("images", images_per_part=0)
     with pytest.raises(DataError, match="empty holds no proposals"):
         list(read_proposals("empty"))
+
+
+@pytest.mark.parametrize("other", ["text", 2**63, -(2**63) - 1])
+def test_ids_that_no_column_holds_are_refused_before_the_work(here, other):
+    write_images(here / "images", range(2))
+    finder = Rectangles()
+    ids = {str(Path("images/000.png")): 1, str(Path("images/001.png")): other}
+    with pytest.raises(DataError, match=r"text and others integers|does not fit into a signed"):
+        run("images", finder, ids=ids)
+    assert finder.seen == []
+
+
+@no_links
+def test_a_file_is_done_once_however_it_is_given(here):
+    write_images(here / "images", range(3))
+    write_table("images/a.parquet", [0], ids=["table"])
+    (here / "link.png").symlink_to("images/000.png")
+    again = [
+        "./images/001.png",
+        here / "images",
+        "images/../images/a.parquet",
+        here / "images/a.parquet",
+    ]
+    assert run(["images", *again, "link.png"])[0] == [0, 0, 0, 1, 2]
+    names = {"link.png", "table", *(f"images/{n:03}.png" for n in range(3))}
+    assert {found.image for found in read_proposals("found")} == names
+
+
+@no_links
+def test_what_has_an_images_name_is_not_left_out(here):
+    write_images(here / "images", range(1))
+    (here / "images/folder.png").mkdir()
+    (here / "images/link.png").symlink_to("nowhere")
+    for number, images in enumerate(["images", (here / "images").as_uri()]):
+        with pytest.raises(ImageError, match=r"folder\.png is a folder|link\.png does not exist"):
+            run(images, output="refused")
+        assert run(images, output=f"found{number}", skip=True)[1].done.skipped == 2
+        errors = sorted(found.error or "" for found in read_proposals(f"found{number}"))
+        assert errors[0] == ""
+        assert errors[1].endswith("folder.png is a folder, not an image file")
+        assert errors[2].endswith("link.png does not exist")
+
+
+def test_hidden_files_are_no_images(here):
+    write_images(here / "images", range(2))
+    (here / "images/._000.png").write_bytes(b"what macOS keeps beside a file")
+    (here / "images/._a.parquet").write_bytes(b"of which it knows more")
+    assert run("images")[0] == [0, 1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of other systems are text")
+def test_names_that_are_not_utf8(here):
+    write_images(here / "images", range(1))
+    (here / "images/000.png").rename(os.fsdecode(b"images/\xe9.png"))
+    Path(os.fsdecode(b"images/\xe8.png")).write_bytes(b"no image")
+    with pytest.raises(ImageError, match=r"\.png is not an image"):
+        run("images")
+    assert run("images", skip=True)[0] == [0]
+    found = {found.image: found.error for found in read_proposals("found")}
+    assert found["images/\\udce9.png"] is None
+    assert "images/\\udce8.png is not an image" in found["images/\\udce8.png"]
+    assert run("images")[0] == []
+    assert run(os.fsdecode(b"images/\xe9.png"), output=os.fsdecode(b"\xe7/"))[0] == [0]
+    assert len(list(read_proposals(os.fsdecode(b"\xe7/")))) == 1
+
+
+def encoded(column, layout):
+    return column.dictionary_encode() if layout == "dictionary" else column.cast(layout)
+
+
+@pytest.mark.parametrize("layout", ["dictionary", "large_string", "string_view"])
+def test_layouts_of_text(here, layout):
+    write_images(here / "images", range(5))
+    paths = encoded(pa.array([f"images/{n:03}.png" for n in range(5)]), layout)
+    pq.write_table(pa.table({"path": paths}), "a.parquet")
+    assert run("a.parquet", images_per_part=2)[0] == list(range(5))
+    names = encoded(pa.array([f"name {n}" for n in range(5)]), layout)
+    content = pa.array([Path(f"images/{n:03}.png").read_bytes() for n in range(5)])
+    content = content if layout == "dictionary" else content.cast(pa.binary_view())
+    pq.write_table(pa.table({"id": names, "bytes": content}), "b.parquet")
+    assert run("b.parquet", images_per_part=2)[0] == list(range(5))
+    assert {found.image for found in read_proposals("found")} >= {"name 0", "images/004.png"}
+
+
+def test_damaged_tables_are_named(here):
+    write_images(here / "images", range(3))
+    write_table("a.parquet", range(3), ids=[1, 2, 3])
+    metadata = pq.read_metadata("a.parquet").row_group(0)
+    columns = {metadata.column(i).path_in_schema: metadata.column(i) for i in range(3)}
+    whole = Path("a.parquet").read_bytes()
+    for name in ("id", "path"):
+        start = columns[name].dictionary_page_offset
+        Path("a.parquet").write_bytes(whole[:start] + b"\xee" * 20 + whole[start + 20 :])
+        with pytest.raises(OSError, match=r"a\.parquet cannot be read: "):
+            run("a.parquet")
+    Path("a.parquet").write_bytes(whole)
+    run("a.parquet")
+    (part,) = (here / "found").iterdir()
+    content = part.read_bytes()
+    part.write_bytes(content[:4] + b"\xee" * 20 + content[24:])
+    with pytest.raises(OSError, match=rf"{part.name} cannot be read: "):
+        list(read_proposals("found"))
 
 
 def test_blocks_of_a_table_are_small_whatever_it_holds(here):

@@ -20,6 +20,9 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     Yields:
         The temporary path, with the same suffix, for the block to write.
 
+    Raises:
+        OSError: As `replaced_file`; and if the file cannot be written, which it names.
+
     Example:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
@@ -29,9 +32,34 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         ('whole', 1)
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    target = replaced_file(path)
+    temporary = target.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        yield temporary
-        temporary.replace(path)
+        with named(path):
+            yield temporary
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replaced_file(path: str | os.PathLike[str]) -> Path:
+    """The file that is replaced when `path` is written: where a symbolic link leads.
+
+    Raises:
+        OSError: If something other than a file is there, such as a pipe or a device.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} exists and is not a regular file")
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+@contextlib.contextmanager
+def named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Have an error of the system that names no file, such as that of a full disk, name this."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise

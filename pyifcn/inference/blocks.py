@@ -22,6 +22,10 @@ Load: TypeAlias = Callable[[], npt.NDArray[np.uint8]]
 
 _TABLE = ".parquet"
 _BATCH = 32  # rows of encoded images that are in memory at once
+_TEXT = frozenset({"string", "large_string", "string_view"})
+_BYTES = frozenset({"binary", "large_binary", "binary_view"})
+_TAKEABLE = {"string_view": "large_string", "binary_view": "large_binary"}
+_MIXED = "some ids are text and others integers"
 
 
 class Block(ABC):
@@ -63,7 +67,7 @@ class Files(Block):
         self.names = tuple(names)
         self.locations = tuple(locations)
         self.digest = _digest(names)
-        self.numbered = isinstance(names[0], int) if names else False
+        self.numbered = _numbered(names)
 
     def ids(self) -> Sequence[Id]:
         """The ids of its images, in order."""
@@ -146,14 +150,18 @@ class Rows(Block):
             for batch in file.iter_batches(_BATCH, groups.tolist(), list(dict.fromkeys(columns))):
                 here = places[start : start + len(batch)]
                 start += len(batch)
-                kept = batch.take(np.flatnonzero(np.isin(here, wanted)))
-                yield from zip(*(kept.column(name).to_pylist() for name in columns), strict=True)
+                kept = np.flatnonzero(np.isin(here, wanted))
+                values = (_takeable(batch.column(name)).take(kept).to_pylist() for name in columns)
+                yield from zip(*values, strict=True)
                 if start and here[-1] >= wanted[-1]:
                     return
 
 
 def plan(given: Iterable[str], size: int, ids: Mapping[str, Id] | None = None) -> list[Block]:
     """Divides images into blocks, the same for the same images.
+
+    A file that is given twice, however its path is spelled, is done once. A path that is not
+    UTF-8, as Parquet's text is, becomes an id with escapes for the bytes that are not.
 
     Args:
         given: Image files, Parquet files and folders of either; paths or URLs.
@@ -165,15 +173,16 @@ def plan(given: Iterable[str], size: int, ids: Mapping[str, Id] | None = None) -
 
     Raises:
         ValueError: If there is no such file, no image, a Parquet file has no such columns, or two
-            images have one id, or ids of different types.
+            images have one id, or ids of different types, or an id is too large.
+        OSError: If a Parquet file is damaged.
     """
     locations = [location for argument in given for location in _files(argument)]
-    images = list(dict.fromkeys(p for p in locations if not _is_table(p)))
-    tables = list(dict.fromkeys(filter(_is_table, locations)))
+    images = storage.merged(p for p in locations if not _is_table(p))
+    tables = storage.merged(filter(_is_table, locations))
     blocks: list[Block] = []
     for start in range(0, len(images), size):
         chunk = images[start : start + size]
-        names = [storage.plain(path) if ids is None else ids[path] for path in chunk]
+        names = [utf8(storage.plain(path)) if ids is None else ids[path] for path in chunk]
         blocks.append(Files(names, list(map(storage.absolute, chunk))))
     seen = [_hashes(name for block in blocks for name in block.ids())]
     for table in tables:
@@ -181,7 +190,7 @@ def plan(given: Iterable[str], size: int, ids: Mapping[str, Id] | None = None) -
         blocks += found
         seen.append(hashes)
     if len({block.numbered for block in blocks}) == 2:
-        raise DataError("some ids are text and others integers")
+        raise DataError(_MIXED)
     _check_distinct(np.concatenate(seen), blocks)
     return blocks
 
@@ -195,9 +204,10 @@ def _files(given: str) -> list[str]:
     if storage.is_folder(given):
         kinds = (*SUFFIXES, _TABLE)
         names = [name for name in storage.names_in(given) if name.lower().endswith(kinds)]
-        if not names:
+        shown = [name for name in names if not name.startswith(".")]
+        if not shown:
             raise ValueError(f"no images in {given}")
-        return [storage.join(given, name) for name in names]
+        return [storage.join(given, name) for name in shown]
     if not storage.exists(given):
         raise ValueError(f"{given} does not exist")
     return [given]
@@ -219,7 +229,7 @@ def _rows(table: str, size: int) -> tuple[list[Rows], npt.NDArray[np.int64]]:
     listed = names.to_pylist()
     folder = storage.absolute(".")
     location = storage.absolute(table)
-    numbered = not isinstance(listed[0], str) if listed else False
+    numbered = _numbered(listed)
     blocks = []
     for start in range(0, len(listed), size):
         chunk = listed[start : start + size]
@@ -233,16 +243,18 @@ def _columns(schema: Any, table: str) -> tuple[tuple[str, str], bool]:
     from pyarrow import types
 
     kinds = {field.name: field.type for field in schema}
+    for name, kind in kinds.items():
+        if types.is_dictionary(kind):  # pandas' categories
+            kinds[name] = kind.value_type
 
     def text(name: str) -> bool:
-        kind = kinds.get(name)
-        return kind is not None and (types.is_string(kind) or types.is_large_string(kind))
+        return str(kinds.get(name)) in _TEXT
 
     def encoded(name: str) -> bool:
         kind = kinds.get(name)
         if kind is not None and types.is_struct(kind):  # as Hugging Face's datasets have it
             kind = kind.field("bytes").type if kind.get_field_index("bytes") >= 0 else None
-        return kind is not None and (types.is_binary(kind) or types.is_large_binary(kind))
+        return str(kind) in _BYTES
 
     bytes_column = next(filter(encoded, ("bytes", "image")), None)
     path = "path" if text("path") else None
@@ -258,6 +270,27 @@ def _columns(schema: Any, table: str) -> tuple[tuple[str, str], bool]:
     if not (text(ids) or types.is_integer(kinds[ids])):
         raise DataError(f"{table}: {ids} must be text or integers, but is {kinds[ids]}")
     return (ids, images), bytes_column is None
+
+
+def _takeable(column: Any) -> Any:
+    """The column in a layout that pyarrow can take rows of."""
+    return column.cast(_TAKEABLE.get(str(column.type), column.type))
+
+
+def utf8(text: str) -> str:
+    """Text that Parquet can hold: of what is not UTF-8, such as some file names, the escapes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _numbered(ids: Sequence[Id]) -> bool:
+    """Whether ids are integers rather than text."""
+    numbers = [name for name in ids if not isinstance(name, str)]
+    if 0 < len(numbers) < len(ids):
+        raise DataError(_MIXED)
+    for number in numbers:
+        if not -(2**63) <= number < 2**63:
+            raise DataError(f"the id {number} does not fit into a signed integer of 64 bits")
+    return bool(numbers)
 
 
 def _digest(ids: Iterable[Id]) -> str:
@@ -291,6 +324,10 @@ def _read(location: str) -> npt.NDArray[np.uint8]:
         content = storage.read_bytes(location)
     except FileNotFoundError:
         raise ImageError(f"{location} does not exist") from None
+    except OSError:
+        if not storage.is_folder(location):
+            raise
+        raise ImageError(f"{location} is a folder, not an image file") from None
     return decode_image(content, location)
 
 

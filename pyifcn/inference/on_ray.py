@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from pyifcn.data import ImageError
-from pyifcn.inference.blocks import Block
+from pyifcn.inference.blocks import Block, utf8
 from pyifcn.inference.finder import Finder
 from pyifcn.inference.local import run_blocks
 from pyifcn.inference.parts import Parts, Tally
@@ -115,7 +115,7 @@ class _Worker:
         try:
             return {"refused": "", **vars(self._tally(block))}
         except ImageError as error:  # a failed task would be a traceback instead of a sentence
-            return {"refused": str(error), **vars(Tally())}
+            return {"refused": utf8(str(error)), **vars(Tally())}
 
     def _tally(self, block: Block) -> Tally:
         if self.parts.has(block):  # of a task that was killed after this block

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pyifcn.data import DataError
 from pyifcn.evaluation.results import coco_results, write_results
 from pyifcn.inference import storage
-from pyifcn.inference.blocks import Block, Id
+from pyifcn.inference.blocks import Block, Id, utf8
 from pyifcn.masks import Masks
 
 _KEY = b"pyifcn"
@@ -43,7 +43,7 @@ class Found(NamedTuple):
 
 def unreadable(image: Id, error: str) -> Found:
     """What is said of an image that could not be read."""
-    return Found(image, None, np.zeros(0, np.float32), np.zeros(0, np.int64), error)
+    return Found(image, None, np.zeros(0, np.float32), np.zeros(0, np.int64), utf8(error))
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def propose_images(
     Args:
         images: Image files, Parquet files (a column `path`, or `bytes` or `image` and `id`), and
             folders of either; paths or URLs.
-        output: A folder or a URL, which is made if it is missing.
+        output: A folder or a URL, which is made if it is missing; none of the images' folders.
         finder: The network and how it is asked.
         ids: Ids of image files by location; the location as given is the id if None.
         engine: "local": in this process. "ray": on a cluster.
@@ -90,9 +90,13 @@ def propose_images(
     if engine not in ("local", "ray"):
         raise ValueError(f"engine must be 'local' or 'ray', got {engine!r}")
     given = [images] if isinstance(images, (str, os.PathLike)) else list(images)
-    blocks = plan([os.fspath(image) for image in given], images_per_part, ids)
+    locations = [os.fspath(image) for image in given]
+    folder = os.fspath(output)
+    if storage.resolved(folder) in map(storage.resolved, locations):  # its parts would be images
+        raise ValueError(f"output must not be one of the inputs, got {folder}")
+    blocks = plan(locations, images_per_part, ids)
     numbered = bool(blocks) and blocks[0].numbered
-    parts = Parts(os.fspath(output), finder.settings, numbered)
+    parts = Parts(folder, finder.settings, numbered)
     storage.remove_unfinished(parts.folder)
     todo = parts.missing(blocks)
     total = sum(map(len, blocks))

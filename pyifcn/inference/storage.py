@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.parse import unquote
 
+from pyifcn.data.files import named
+
 _OBJECT_STORES = frozenset({"s3", "gcs", "abfs", "mock"})  # the last for tests
+_ABANDONED = 3600.0  # seconds after which no writer is still at work on a file
 
 
 def parquet() -> ModuleType:
@@ -45,6 +51,25 @@ def absolute(location: str) -> str:
     return location if is_url(location) else str(Path(location).absolute())
 
 
+def resolved(location: str) -> str:
+    """What is the same for each spelling of a location."""
+    return location.rstrip("/") if is_url(location) else os.path.realpath(location)
+
+
+def merged(locations: Iterable[str]) -> list[str]:
+    """Locations of files, the first spelling of each.
+
+    A link is a file of its own: it has another name, or lies in another folder.
+    """
+    resolve = cache(resolved)  # once a folder, not once a file
+    first: dict[str, str] = {}
+    for location in locations:
+        folder, name = os.path.split(location)
+        key = location if is_url(location) else f"{resolve(folder)}/{name}"
+        first.setdefault(key, location)
+    return list(first.values())
+
+
 def join(folder: str, name: str) -> str:
     """The location of `name` inside `folder`; what a URL asks after a question mark stays last.
 
@@ -77,12 +102,16 @@ def is_folder(location: str) -> bool:
 
 
 def names_in(folder: str) -> list[str]:
-    """The names of the files in a folder, sorted; none if there is no such folder."""
+    """The names in a folder, whatever they stand for, sorted; none if there is no such folder."""
     filesystem, path = _opened(folder)
-    from pyarrow.fs import FileSelector, FileType
+    if filesystem.type_name == "local":  # pyarrow leaves out links that lead nowhere
+        with suppress(FileNotFoundError):
+            return sorted(entry.name for entry in Path(os.fsdecode(path)).iterdir())
+        return []
+    from pyarrow.fs import FileSelector
 
-    found = filesystem.get_file_info(FileSelector(path, allow_not_found=True))
-    return sorted(entry.base_name for entry in found if entry.type == FileType.File)
+    found = filesystem.get_file_info(FileSelector(os.fsdecode(path), allow_not_found=True))
+    return sorted(entry.base_name for entry in found)
 
 
 def exists(location: str) -> bool:
@@ -93,10 +122,21 @@ def exists(location: str) -> bool:
     return bool(filesystem.get_file_info(path).type == FileType.File)
 
 
-def opened(location: str) -> Any:
-    """A file for `pyarrow.parquet` to read, of which it fetches only what it needs."""
+@contextmanager
+def opened(location: str) -> Iterator[Any]:
+    """A file for `pyarrow.parquet` to read, of which it fetches only what it needs.
+
+    Raises:
+        OSError: If there is none, or it is damaged, which is found out as it is read.
+    """
     filesystem, path = _opened(location)
-    return filesystem.open_input_file(path)
+    try:
+        with filesystem.open_input_file(path) as file:
+            yield file
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise OSError(f"{location} cannot be read: {error}") from error  # which names no file
 
 
 def read_bytes(location: str) -> bytes:
@@ -123,7 +163,8 @@ def write_whole(location: str, content: Any) -> None:
     """
     filesystem, path = _opened(location)
     if filesystem.type_name == "local":
-        _rename_whole(Path(path), content)
+        with named(location):
+            _rename_whole(Path(os.fsdecode(path)), content)
     elif filesystem.type_name in _OBJECT_STORES:
         stream = filesystem.open_output_stream(path)
         stream.write(content)
@@ -146,24 +187,29 @@ def _rename_whole(target: Path, content: Any) -> None:
 
 
 def remove_unfinished(folder: str) -> None:
-    """Remove what writers of parts that were killed have left in a folder."""
+    """Remove what writers of parts that were killed have left in a folder.
+
+    A file that was written to within the hour may be that of another run, here or elsewhere.
+    """
     filesystem, path = _opened(folder)
     if filesystem.type_name == "local":
-        for temporary in Path(path).glob(".part-*.tmp"):
-            temporary.unlink(missing_ok=True)
+        for temporary in Path(os.fsdecode(path)).glob(".part-*.tmp"):
+            with suppress(FileNotFoundError):  # another run has renamed or removed it
+                if time.time() - temporary.stat().st_mtime > _ABANDONED:
+                    temporary.unlink()
 
 
-def _opened(location: str) -> tuple[Any, str]:
-    """The file system of a location, and the path there."""
+def _opened(location: str) -> tuple[Any, bytes]:
+    """The file system of a location, and the path there, which need not be UTF-8."""
     if not is_url(location):
-        return _filesystem("file:///")[0], str(Path(location).absolute())
+        return _filesystem("file:///")[0], os.fsencode(Path(location).absolute())
     scheme, _, rest = location.partition("://")
     rest, question, query = rest.partition("?")
     bucket, _, key = rest.partition("/")
     filesystem, root = _filesystem(f"{scheme}://{bucket}/{question}{query}")
     if scheme == "file":  # a key of an object store is what it is
         key = unquote(key)
-    return filesystem, f"{root.rstrip('/')}/{key.strip('/')}".rstrip("/")
+    return filesystem, os.fsencode(f"{root.rstrip('/')}/{key.strip('/')}".rstrip("/"))
 
 
 @cache  # one connection for all files of a bucket
