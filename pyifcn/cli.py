@@ -830,7 +830,7 @@ def _open(
 
 def _count_skipped(data: AnnotatedImages) -> None:
     if data.skipped:
-        click.echo(f"pyifcn: {len(data)} images used, {len(data.skipped)} skipped", err=True)
+        click.echo(f"pyifcn: {len(data)} images used, {len(data.skipped)} errors skipped", err=True)
 
 
 def _load(weights: str, device: str | None) -> Network:

@@ -672,16 +672,16 @@ def test_broken_files_are_refused_or_skipped_by_name(run, network, tmp_path):
     first, second, last = err.splitlines()
     assert first == "pyifcn: skipped: images/cell3.png has no label image in labels"
     assert second.startswith("pyifcn: skipped: images/cell1.png cannot be decoded: ")
-    assert last == "pyifcn: 2 images used, 2 skipped"
+    assert last == "pyifcn: 2 images used, 2 errors skipped"
     small = ["--steps", 1, "--batch", 1, "--crop", 64, "--precision", "float32"]
     status, out, err = run("train", *arguments, *small, "--output", "run", "--on-error", "skip")
     assert (status, out) == (0, "trained 1 steps: run/weights.safetensors\n")
-    assert err.endswith("pyifcn: 2 images used, 2 skipped\n")
+    assert err.endswith("pyifcn: 2 images used, 2 errors skipped\n")
     for path in (tmp_path / "images").iterdir():
         path.write_bytes(b"")
     status, out, err = run("evaluate", *arguments, "--on-error", "skip")
     assert (status, out) == (2, "")
-    assert err.endswith("pyifcn: 0 images used, 4 skipped\npyifcn: labels has no images\n")
+    assert err.endswith("pyifcn: 0 images used, 4 errors skipped\npyifcn: labels has no images\n")
 
 
 def test_formats_are_named(run, network, tmp_path):
