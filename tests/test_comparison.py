@@ -14,7 +14,7 @@ from pyifcn.comparison import Entry
 from pyifcn.comparison.entries import entries
 from pyifcn.comparison.measure import measure
 from pyifcn.comparison.table import table
-from pyifcn.data import SyntheticShapes
+from pyifcn.data import CocoInstances, SyntheticShapes, write_coco
 from pyifcn.models import DeepMask, InstanceFCN, ResidualPyramid, TestSettings
 from pyifcn.training import network, preset
 
@@ -99,6 +99,45 @@ def test_a_comparison_leaves_a_table_and_a_page_and_is_not_done_twice(tmp_path):
     with pytest.raises(ValueError, match="is of a run with steps = 2, not 3"):
         run(views=["crop"], changes={**TINY, "steps": 3})
     assert len(said) == 10
+
+
+def test_a_comparison_does_not_go_on_with_something_else(tmp_path):
+    names = ("train", "val")
+    for name, data in zip(names, (TRAIN, VAL), strict=True):
+        write_coco(data, tmp_path / f"{name}.json", tmp_path)
+
+    def run(**options):
+        train, val = (CocoInstances(tmp_path / f"{name}.json", tmp_path) for name in names)
+        given = {"views": ["crop"], "changes": TINY, "echo": str, **options}
+        return comparison.compare(train, val, tmp_path / "out", heads=["fcn"], **given)
+
+    def change(name):
+        content = json.loads((tmp_path / f"{name}.json").read_text())
+        del content["annotations"][0]
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+
+    with pytest.raises(ValueError, match="backbone must be"):
+        run(backbone="resnet")
+    rows = run()
+    weights = tmp_path / "weights.npz"
+    weights.write_bytes(b"")
+    for options, name in (
+        ({"backbone": "squeezenet"}, "backbone"),
+        ({"pretrained": weights}, "pretrained"),
+        ({"categories": {1: "a", 2: "b", 3: "c", 4: "d"}}, "categories"),
+    ):
+        with pytest.raises(ValueError, match=rf"fcn-crop has a comparison with another {name};"):
+            run(**options)
+    measured = tmp_path / "out" / "fcn-crop" / "measured.json"
+    before = measured.read_text()
+    assert run() == rows
+    assert measured.read_text() == before
+    change("val")
+    run()
+    assert measured.read_text() != before
+    change("train")
+    with pytest.raises(ValueError, match="fcn-crop has a comparison with another train_data;"):
+        run()
 
 
 def test_no_data_is_refused(tmp_path):

@@ -96,6 +96,19 @@ def test_views(folder):
     assert again[0].masks == grey[0].masks
 
 
+def test_fingerprints_tell_data_sets_apart(folder):
+    data = CocoInstances(folder / "a.json", folder)
+    own = data.fingerprint()
+    assert own == CocoInstances(folder / "a.json").fingerprint()
+    assert own == data[:].fingerprint()
+    parts = [data[1:], data[::-1], data.filter(lambda record: record["channels"] == 1)]
+    assert len({own, *(part.fingerprint() for part in parts)}) == 4
+    content = copy.deepcopy(CONTENT)
+    content["annotations"][0]["iscrowd"] = 1 - content["annotations"][0].get("iscrowd", 0)
+    (folder / "a.json").write_text(json.dumps(content))
+    assert CocoInstances(folder / "a.json", folder).fingerprint() != own
+
+
 def test_truth_needs_no_images(folder):
     data = CocoInstances(folder / "a.json", folder / "elsewhere")
     assert data.truth(0).labels.tolist() == [2, 1]

@@ -77,6 +77,12 @@ def test_voc(voc):
     assert len(VocInstances(voc, voc / "elsewhere", split="val")[0].masks) == 3
 
 
+def test_fingerprints_of_folders_are_those_of_names(voc):
+    data = VocInstances(voc, split="val")
+    assert data.fingerprint() == VocInstances(voc, split="val").fingerprint()
+    assert data.fingerprint() != data[:0].fingerprint()
+
+
 def test_voc_takes_the_class_of_most_pixels(voc):
     _, classes = drawn()
     classes[3, 4], classes[4, 4:8] = 3, 255

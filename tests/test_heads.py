@@ -31,7 +31,7 @@ from pyifcn.models import (
 )
 from pyifcn.models.boxes import anchors, best_match, decode, encode, iou
 from pyifcn.models.components import components
-from pyifcn.training import Config, network, preset, processes, train
+from pyifcn.training import Config, network, preset, processes, train, trainer
 from pyifcn.training.objective import class_of, objective
 from pyifcn.training.regions import Regions, region_loss, regions
 from pyifcn.training.rois import _truth, objects
@@ -541,7 +541,8 @@ def test_a_folder_of_another_network_is_refused(tmp_path):
         train(nn.Linear(1, 1), data, config, tmp_path)
 
 
-def test_images_without_instances_and_crowds_train(head, tmp_path):
+def test_images_without_instances_and_crowds_train(head, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "_has_instances", lambda data: True)  # as one image of many
     sample = SyntheticShapes(1, size=(64, 64))[0]
     none = replace(sample, masks=sample.masks[:0], labels=sample.labels[:0], crowd=sample.crowd[:0])
     crowd = replace(sample, crowd=np.ones(len(sample.masks), bool))

@@ -1,6 +1,7 @@
 """InstanceFCN, its residual backbone, preprocessing, and weights in files."""
 
 import copy
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the networks need PyTorch")
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -299,6 +301,23 @@ def test_bad_files_are_refused(tmp_path):
         load(path)
     save_file({"a": torch.zeros(2)}, path)
     with pytest.raises(ValueError, match="holds tensors, but not a network of pyifcn"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("widths", [-1]), ("widths", []), ("widths", ["a"]), ("channels", -1), ("inputs", None)],
+)
+def test_files_of_impossible_networks_are_refused(model, tmp_path, name, value):
+    path = tmp_path / "a.safetensors"
+    save(model, path)
+    with safe_open(path, "pt") as file:
+        metadata = json.loads(file.metadata()["pyifcn"])
+    metadata["backbone"]["options"][name] = value
+    save_file(model.state_dict(), path, {"pyifcn": json.dumps(metadata)})
+    with pytest.raises(
+        ValueError, match=r"a\.safetensors describes no network that can be built: "
+    ):
         load(path)
 
 

@@ -1,6 +1,8 @@
 """Training: windows and loss against slow references, learning, and going on after a kill."""
 
 import csv
+import errno
+import json
 import os
 import signal
 import subprocess
@@ -16,11 +18,11 @@ pytest.importorskip("torch", reason="training needs PyTorch")
 import torch
 
 import pyifcn
-from pyifcn.data import Sample, SyntheticNuclei
+from pyifcn.data import CocoInstances, Sample, SyntheticNuclei, write_coco
 from pyifcn.masks import Masks
-from pyifcn.models import InstanceFCN, ResidualPyramid, load
-from pyifcn.training import Config, preset, train
-from pyifcn.training.checkpoint import read_checkpoint
+from pyifcn.models import InstanceFCN, ResidualPyramid, load, save
+from pyifcn.training import Config, preset, train, trainer
+from pyifcn.training.checkpoint import write_checkpoint
 from pyifcn.training.copy_paste import View, copy_paste
 from pyifcn.training.loss import negatives, window_loss
 from pyifcn.training.objective import objective
@@ -266,6 +268,18 @@ def test_views_keep_image_and_labels_aligned(name):
         assert labelled.any()
 
 
+def test_crops_are_not_drawn_around_instances_without_pixels():
+    dense = np.stack([np.zeros((60, 70), bool), disc((60, 70), 30, 40, 8)])
+    image = np.zeros((60, 70, 3), np.uint8)
+    sample = Sample(image, Masks.from_dense(dense), np.array([4, 5]), np.zeros(2, bool))
+    scene = make_scene(sample, tiny().preprocess)
+    assert scene.boxes.tolist() == sample.masks.boxes[1:].tolist()
+    assert scene.labels.tolist() == [4, 5]
+    for seed in range(8):
+        _, layers = make_view(scene, SMALL, 42, np.random.default_rng(seed))
+        assert 2 in layers
+
+
 @pytest.mark.parametrize("sizes", [((7, 9), (7, 9)), ((5, 20), (9, 4)), ((1, 1), (3, 3))])
 @pytest.mark.parametrize("depths", [(1, 1), (3, 1), (1, 2)])
 def test_pasted_instances_hide_what_was_there(rng, sizes, depths):
@@ -316,6 +330,51 @@ def test_bad_options_are_refused():
         Config(steps=0)
     with pytest.raises(ValueError, match=r"hardest must be in 0\.\.1, got 2"):
         Config(hardest=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        *((name, -1, "must be a number from 0 on, got -1") for name in ("clip", "warmup")),
+        ("weight_decay", -0.1, "must be a number from 0 on, got -0.1"),
+        ("positive_offset", float("nan"), "must be a number from 0 on, got nan"),
+        ("mask_weight", float("inf"), "must be a number from 0 on, got inf"),
+        *((name, 1.5, r"must be in 0\.\.1, got 1.5") for name in ("average", "intensity")),
+        ("momentum", -0.1, r"must be in 0\.\.1, got -0.1"),
+        *(("learning_rate", v, f"must be a positive number, got {v}") for v in (0, float("nan"))),
+        ("seed", -1, r"must be in 0\.\.2\^64 - 1, got -1"),
+        ("crop_scale", (1.0, float("inf")), "must be a range of positive numbers, got 1.0, inf"),
+        ("short_sides", (float("nan"),), r"must be positive numbers, got \(nan,\)"),
+        ("crop", float("nan"), "must be positive, got nan"),
+    ],
+)
+def test_options_out_of_range_are_refused(name, value, message):
+    with pytest.raises(ValueError, match=f"^{name} {message}$"):
+        Config(**{name: value})
+
+
+def test_crops_smaller_than_a_window_are_refused(tmp_path):
+    config = replace(SMALL, crop=41)
+    with pytest.raises(ValueError, match="crop must be at least the 42 pixels of a window, got 41"):
+        train(tiny(), SyntheticNuclei(1, size=(64, 64)), config, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["nothing", "a crowd", "no pixels"])
+def test_data_without_instances_are_refused(tmp_path, kind):
+    dense = np.zeros((0 if kind == "nothing" else 1, 64, 64), bool)
+    dense[:, 20:30, 20:30] = kind == "a crowd"
+    crowd = np.full(len(dense), kind == "a crowd")
+    image = np.zeros((64, 64, 3), np.uint8)
+    labels = np.ones(len(dense), int)
+    sample = Sample(image, Masks.from_dense(dense), labels, crowd, file_name="a.png")
+    write_coco([sample], tmp_path / "a.json", tmp_path)
+    config = replace(SMALL, steps=1)
+    for data in ([sample] * 2, CocoInstances(tmp_path / "a.json", tmp_path)):
+        message = f"data must have instances other than crowds, got {len(data)} images"
+        with pytest.raises(ValueError, match=message):
+            train(tiny(), data, config, tmp_path / "run")
+    data = [sample, SyntheticNuclei(1, size=(64, 64))[0]]
+    train(tiny(), data, config, tmp_path / "run", progress=False)
 
 
 def test_learning_rates():
@@ -374,11 +433,83 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path):
         train(tiny(), data, replace(config, seed=1), tmp_path, progress=False)
     with pytest.raises(ValueError, match=r"is of a run with the number of images = 1, not 2"):
         train(tiny(), SyntheticNuclei(2, size=(64, 64)), config, tmp_path, progress=False)
-    (tmp_path / "checkpoint.pt").write_bytes(b"no")
-    with pytest.raises(ValueError, match="is not a checkpoint"):
-        read_checkpoint(tmp_path / "checkpoint.pt", {}, torch.device("cpu"))
     with pytest.raises(ValueError, match="data must not be empty"):
         train(tiny(), [], config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        None,
+        {"model": None},
+        {"step": None},
+        {"step": "1"},
+        {"optimizer": {}},
+        {"optimizer": {"state": {}, "param_groups": 3}},
+        {"counts": "steps"},
+    ],
+)
+def test_other_files_are_not_checkpoints(tmp_path, changes):
+    path = tmp_path / "checkpoint.pt"
+    data = SyntheticNuclei(1, size=(64, 64))
+    config = replace(SMALL, steps=1)
+    train(tiny(), data, config, tmp_path, progress=False)
+    if changes is None:
+        path.write_bytes(b"no")
+    else:
+        torch.save({**torch.load(path), **changes}, path)
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is not a checkpoint$"):
+        train(tiny(), data, config, tmp_path, progress=False)
+
+
+def test_a_run_does_not_go_on_with_other_annotations(tmp_path):
+    config = replace(SMALL, steps=1)
+    path = tmp_path / "a.json"
+    write_coco(SyntheticNuclei(2, size=(64, 64)), path, tmp_path)
+    for _ in range(2):
+        train(tiny(), CocoInstances(path, tmp_path), config, tmp_path / "run", progress=False)
+    content = json.loads(path.read_text())
+    del content["annotations"][0]
+    path.write_text(json.dumps(content))
+    with pytest.raises(
+        ValueError, match=r"checkpoint\.pt is of a run on other data; give the same"
+    ):
+        train(tiny(), CocoInstances(path, tmp_path), config, tmp_path / "run", progress=False)
+
+
+def test_weights_that_a_full_disk_kept_away_are_written_when_a_run_goes_on(tmp_path, monkeypatch):
+    data = SyntheticNuclei(1, size=(64, 64))
+    config = replace(SMALL, steps=2, save_every=1)
+    path = tmp_path / "weights.safetensors"
+    written = []
+
+    def full(model, path):
+        if written:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        written.append(path)
+        save(model, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "save", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            train(tiny(), data, config, tmp_path, progress=False)
+    for _ in range(2):
+        model = train(tiny(), data, config, tmp_path, progress=False)
+        got = load(path).state_dict()
+        assert all(torch.equal(got[name], value) for name, value in model.state_dict().items())
+        path.unlink()
+
+
+def test_a_checkpoint_that_does_not_fit_the_disk_is_an_error_of_the_system(tmp_path):
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"checkpoint\.pt"):
+            write_checkpoint(tmp_path / "checkpoint.pt", {}, 1, {"model": tiny().state_dict()})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
 
 
 def test_tensorboard_and_bfloat16(tmp_path):

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pyifcn.comparison.entries import HEADS, VIEWS, Entry, entries
 from pyifcn.comparison.measure import measure
 from pyifcn.comparison.pictures import draw
 from pyifcn.comparison.table import table
-from pyifcn.data import Sample, written_whole
+from pyifcn.data import AnnotatedImages, Sample, written_whole
 from pyifcn.models import Network, load
 from pyifcn.training import Config, network, train
 
@@ -63,7 +64,7 @@ def compare(
     Raises:
         OSError: If a file cannot be read or written.
         ValueError: If a name is unknown, there is no data, or the folder has a comparison with
-            another configuration.
+            another configuration or other training data.
     """
     for name, data in (("train_data", train_data), ("val_data", val_data)):
         if not len(data):
@@ -72,6 +73,13 @@ def compare(
     folder = Path(folder)
     rows: list[dict[str, Any]] = []
     chosen = entries(heads, views)
+    given = {
+        "train_data": _told(train_data),
+        "preset": preset,
+        "categories": {str(label): name for label, name in named.items()},
+        "backbone": backbone,
+        "pretrained": pretrained and blake2b(Path(pretrained).read_bytes()).hexdigest(),
+    }
     for number, entry in enumerate(chosen, 1):
         config = entry.config(preset, train_data, changes or {})
 
@@ -87,7 +95,7 @@ def compare(
             )
             return made.to(device)
 
-        row = _row(entry, config, new, train_data, val_data, folder / entry.name)
+        row = _row(entry, config, given, new, train_data, val_data, folder / entry.name)
         rows.append(row)
         echo(
             f"{number}/{len(chosen)} {entry.name}: AR@10, 100, 1000 "
@@ -104,20 +112,24 @@ def compare(
 def _row(
     entry: Entry,
     config: Config,
+    given: Mapping[str, Any],
     new: Callable[[], Network],
     train_data: Sequence[Sample],
     val_data: Sequence[Sample],
     folder: Path,
 ) -> dict[str, Any]:
     """Trains and measures one network, unless that was done before."""
-    made_of = {"config": dataclasses.asdict(config), "val": _told(val_data)}
+    made_of = {"config": dataclasses.asdict(config), "val": _told(val_data), **given}
     made_of = json.loads(json.dumps(made_of))
     path = folder / "measured.json"
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
         if before.pop("made of", None) == made_of:
             return dict(before)
-    model = train(new(), train_data, config, folder)
+    _check_given(folder, given)
+    model = new()
+    _write(folder / "given.json", json.dumps(given, indent=2) + "\n")
+    model = train(model, train_data, config, folder)
     measured = measure(model, val_data, len(val_data))
     row = {
         "title": entry.title,
@@ -132,8 +144,27 @@ def _row(
     return row
 
 
+def _check_given(folder: Path, given: Mapping[str, Any]) -> None:
+    """Refuses to go on with a network that was given something else; ``train`` looks at the rest.
+
+    Raises:
+        ValueError: With the first name whose value differs.
+    """
+    if not (folder / "checkpoint.pt").exists():
+        return
+    path = folder / "given.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for name, value in given.items():
+        if before.get(name) != value:
+            raise ValueError(
+                f"{folder} has a comparison with another {name}; give the same, or another folder"
+            )
+
+
 def _told(data: Sequence[Sample]) -> str:
     """What tells one data set from another."""
+    if isinstance(data, AnnotatedImages):
+        return data.fingerprint()
     return f"{len(data)} images, the first {data[0].file_name} of {data[0].masks.size}"
 
 

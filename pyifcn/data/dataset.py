@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -81,6 +83,22 @@ class AnnotatedImages(Sequence[Sample]):
             DataError: If it does not hold what its format asks for.
         """
         return self._truth(self.records[index])
+
+    def fingerprint(self) -> str:
+        """A digest of `records` and, where `path` is a file, of its bytes.
+
+        It tells one data set from another without reading images, or masks that have files of
+        their own.
+
+        Raises:
+            OSError: If the file cannot be read.
+        """
+        digest = blake2b(digest_size=16)
+        for record in self.records:
+            digest.update(json.dumps(record, sort_keys=True, default=str).encode())
+        if self.path.is_file():
+            digest.update(self.path.read_bytes())
+        return digest.hexdigest()
 
     def __len__(self) -> int:
         return len(self.records)

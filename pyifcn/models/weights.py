@@ -117,7 +117,7 @@ def load(name_or_path: str | os.PathLike[str], backbone: nn.Module | None = None
     state, metadata = _read(path)
     try:
         model = _build(metadata, backbone)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise ValueError(f"{path} describes no network that can be built: {error}") from None
     load_exact(model, state, str(path))
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

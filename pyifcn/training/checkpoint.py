@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,20 +12,29 @@ from typing import Any
 
 import torch
 
-from pyifcn.data.files import written_whole
+from pyifcn.data import AnnotatedImages, Sample, written_whole
 from pyifcn.training.config import Config
 
-__all__ = ["Log", "read_checkpoint", "what_counts", "write_checkpoint"]
+__all__ = ["PARTS", "Log", "read_checkpoint", "what_counts", "write_checkpoint"]
 
+PARTS = ("model", "average", "optimizer", "scaler")  # what changes with a run
+
+_DATA = "the fingerprint of the data"
 _FREE = {"cache", "workers", "save_every"}  # what may differ from one start of a run to the next
 
 
 def write_checkpoint(
     path: Path, counts: Mapping[str, Any], step: int, state: Mapping[str, Any]
 ) -> None:
-    """Writes everything that the rest of a run depends on, whole or not at all."""
+    """Writes everything that the rest of a run depends on, whole or not at all.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    content = io.BytesIO()  # torch.save reports a full disk as a RuntimeError
+    torch.save({"counts": dict(counts), "step": step, **state}, content)
     with written_whole(path) as partial:
-        torch.save({"counts": dict(counts), "step": step, **state}, partial)
+        partial.write_bytes(content.getbuffer())
 
 
 def read_checkpoint(path: Path, counts: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
@@ -36,26 +46,41 @@ def read_checkpoint(path: Path, counts: Mapping[str, Any], device: torch.device)
     """
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-        before = state["counts"]
-    except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError):
-        raise ValueError(f"{path} is not a checkpoint") from None
+    except (RuntimeError, EOFError, LookupError, TypeError, ValueError, pickle.UnpicklingError):
+        state = None
+    if not _is_checkpoint(state):
+        raise ValueError(f"{path} is not a checkpoint")
     for name, value in counts.items():
-        if before.get(name) != value:
+        before = state["counts"].get(name)
+        if before != value:
+            other = "on other data" if name == _DATA else f"with {name} = {before}, not {value}"
             raise ValueError(
-                f"{path} is of a run with {name} = {before.get(name)}, not {value}; "
-                "give the same options and data, or another folder"
+                f"{path} is of a run {other}; give the same options and data, or another folder"
             )
     return dict(state)
 
 
-def what_counts(config: Config, images: int) -> dict[str, Any]:
-    """What a run's result depends on: the configuration, and on how many images it trains."""
+def _is_checkpoint(state: Any) -> bool:
+    return (
+        isinstance(state, dict)
+        and isinstance(state.get("step"), int)
+        and all(isinstance(state.get(name), dict) for name in ("counts", *PARTS))
+    )
+
+
+def what_counts(config: Config, data: Sequence[Sample]) -> dict[str, Any]:
+    """What a run's result depends on: the configuration and the data.
+
+    Raises:
+        OSError: If the file of annotations cannot be read.
+    """
     fields = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in dataclasses.asdict(config).items()
         if name not in _FREE
     }
-    return {**fields, "the number of images": images}
+    fingerprint = data.fingerprint() if isinstance(data, AnnotatedImages) else None
+    return {**fields, "the number of images": len(data), _DATA: fingerprint}
 
 
 class Log:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +16,11 @@ _CHOICES = {
     "schedule": ("step", "cosine"),
     "precision": ("float32", "bfloat16", "float16"),
 }
+_FRACTIONS = ("rotate", "intensity", "copy_paste", "positives", "hardest", "momentum", "average")
+_NOT_NEGATIVE = (
+    *("elastic", "positive_offset", "negative_offset", "mask_weight"),
+    *("warmup", "weight_decay", "clip"),
+)
 
 
 @dataclass(frozen=True)
@@ -118,16 +124,23 @@ class Config:
             if getattr(self, name) not in values:
                 raise ValueError(f"{name} must be one of {values}, got {getattr(self, name)!r}")
         for name in ("steps", "batch", "crop", "windows", "workers", "save_every"):
-            if getattr(self, name) < 1:
+            if not 1 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("rotate", "copy_paste", "positives", "hardest"):
+        for name in _FRACTIONS:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in 0..1, got {getattr(self, name)}")
+        for name in _NOT_NEGATIVE:
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a number from 0 on, got {getattr(self, name)}")
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed must be in 0..2^64 - 1, got {self.seed}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be a positive number, got {self.learning_rate}")
         for name in ("crop_fill", "crop_scale", "positive_side", "negative_side"):
             low, high = getattr(self, name)
-            if not 0 < low <= high:
+            if not 0 < low <= high < math.inf:
                 raise ValueError(f"{name} must be a range of positive numbers, got {low}, {high}")
-        if not self.short_sides or min(self.short_sides) < 1:
+        if not self.short_sides or not all(1 <= side < math.inf for side in self.short_sides):
             raise ValueError(f"short_sides must be positive numbers, got {self.short_sides}")
 
 

@@ -5,20 +5,27 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pyifcn.data import Sample
+from pyifcn.data import AnnotatedImages, Sample, Truth
 from pyifcn.models import Network, save
 from pyifcn.training import distributed
 from pyifcn.training.batch_norm import average_running_statistics, joint_batch_norm
-from pyifcn.training.checkpoint import Log, read_checkpoint, what_counts, write_checkpoint
+from pyifcn.training.checkpoint import (
+    PARTS,
+    Log,
+    read_checkpoint,
+    what_counts,
+    write_checkpoint,
+)
 from pyifcn.training.config import Config
 from pyifcn.training.launch import check_joined
 from pyifcn.training.objective import Objective, objective
@@ -61,8 +68,10 @@ def train(
 
     Raises:
         OSError: If a file cannot be read or written.
-        ValueError: If there is no data, the folder has a run with other options or data, or
-            processes were given different arguments or more of them than a batch has views.
+        ValueError: If there is no data or no instance in it, the folder has a run with other
+            options or data or a file that is not a checkpoint, crops are smaller than the network's
+            windows, or processes were given different arguments or more of them than a batch has
+            views.
         TypeError: If the network is of a kind that cannot be trained.
         FloatingPointError: If the loss is not finite.
 
@@ -76,13 +85,17 @@ def train(
     if not len(data):
         raise ValueError("data must not be empty")
     check_joined()
+    if not _has_instances(data):
+        raise ValueError(f"data must have instances other than crowds, got {len(data)} images")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     goal = objective(model, config)
     views = Views(model, goal, data, config)
-    run = _Run(model, goal, config, len(data), folder)
+    run = _Run(model, goal, config, data, folder)
     distributed.agree({**run.counts, "the network": model.kind, "the checkpoint's step": run.step})
     first = distributed.is_first()
+    if first and run.step:
+        run.save_weights()  # the disk may have been full after the checkpoint
     with (
         joint_batch_norm(model) if config.joint_norm else nullcontext(),
         closing(Log(folder, run.step, goal.parts, tensorboard)) if first else nullcontext() as log,
@@ -114,14 +127,14 @@ class _Run:
         model: Network,
         objective: Objective,
         config: Config,
-        images: int,
+        data: Sequence[Sample],
         folder: Path,
     ) -> None:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model = model.train()
         self.objective = objective
         self.config = config
-        self.counts = what_counts(config, images)
+        self.counts = what_counts(config, data)
         self.folder = folder
         self.step = 0
         self.device = next(model.parameters()).device
@@ -133,15 +146,15 @@ class _Run:
         if (folder / "checkpoint.pt").exists():
             state = read_checkpoint(folder / "checkpoint.pt", self.counts, self.device)
             self.step = state["step"]
-            for name in ("model", "average", "optimizer", "scaler"):
+            for name in PARTS:
                 _restore(getattr(self, name), state[name], folder)
 
     def save(self) -> None:
-        state = {
-            name: getattr(self, name).state_dict()
-            for name in ("model", "average", "optimizer", "scaler")
-        }
+        state = {name: getattr(self, name).state_dict() for name in PARTS}
         write_checkpoint(self.folder / "checkpoint.pt", self.counts, self.step, state)
+        self.save_weights()
+
+    def save_weights(self) -> None:
         save(self.average, self.folder / "weights.safetensors")
 
     def advance(self, planes: Tensor, targets: list[Any]) -> dict[str, float]:
@@ -188,6 +201,16 @@ def _restore(part: Any, state: dict[str, Any], folder: Path) -> None:
         part.load_state_dict(state)
     except (RuntimeError, ValueError):
         raise ValueError(f"{folder} has a run of another network; give another folder") from None
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError(f"{folder / 'checkpoint.pt'} is not a checkpoint") from None
+
+
+def _has_instances(data: Sequence[Sample]) -> bool:
+    """Whether there is something to learn from; no more of the data is read than shows one."""
+    look: Callable[[int], Sample | Truth]
+    look = data.truth if isinstance(data, AnnotatedImages) else data.__getitem__
+    seen = (look(index) for index in range(len(data)))
+    return any((one.masks.area[~np.asarray(one.crowd, bool)] > 0).any() for one in seen)
 
 
 def learning_rate(step: int, config: Config) -> float:

@@ -30,8 +30,9 @@ class Scene:
         pyramid: Planes float16 (C, H, W) and their halves, quarters, ...
         layers: int32 (L, H, W); pixels of instance i are i + 1 in one layer, those of crowds -1.
             Instances that overlap stand in different layers.
-        boxes: float64 (N, 4) of the instances, crowds excluded, x1 y1 x2 y2 in pixels.
-        labels: int64 (N,), their categories.
+        boxes: float64 (N, 4) of the instances that have pixels, crowds excluded, x1 y1 x2 y2 in
+            pixels.
+        labels: int64, the category of instance i at i.
     """
 
     pyramid: tuple[Tensor, ...]
@@ -83,7 +84,7 @@ def make_scene(sample: Any, preprocess: Preprocess) -> Scene:
     crowd = np.asarray(sample.crowd, bool)
     numbers = np.where(crowd, -1, np.cumsum(~crowd))
     layers = layers_of(sample.masks, numbers.tolist())
-    boxes = sample.masks.boxes[~crowd].astype(np.float64)
+    boxes = sample.masks.boxes[~crowd & (sample.masks.area > 0)].astype(np.float64)
     return Scene(tuple(pyramid), layers, boxes, np.asarray(sample.labels, np.int64)[~crowd])
 
 

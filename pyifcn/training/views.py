@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from pyifcn.data import Sample
-from pyifcn.models import Network
+from pyifcn.models import Network, WindowNetwork
 from pyifcn.training import distributed
 from pyifcn.training.config import Config
 from pyifcn.training.copy_paste import View, copy_paste
@@ -37,7 +37,8 @@ class Views:
         config: How to look at them.
 
     Raises:
-        ValueError: If a batch has fewer views than there are processes.
+        ValueError: If a batch has fewer views than there are processes, or crops are smaller than
+            the network's windows.
     """
 
     def __init__(
@@ -48,6 +49,11 @@ class Views:
         self.preprocess = model.preprocess
         self.objective = objective
         self.extent = model.stride * model.window
+        windows = config.view == "crop" and isinstance(model, WindowNetwork)
+        if windows and config.crop < self.extent:
+            raise ValueError(
+                f"crop must be at least the {self.extent} pixels of a window, got {config.crop}"
+            )
         self.places = distributed.places(config.batch)
         self._scenes: dict[int, Scene] = {}
         self._chances = self._balance() if config.balanced else None
