@@ -730,9 +730,9 @@ def test_missing_packages_are_named_with_what_installs_them(module, tmp_path):
     assert 'pip install "pyifcn[models]"' in refused((process.returncode, out, err))
 
 
-def test_help_without_docstrings():
+def test_help_without_docstrings(tmp_path):
     command = [sys.executable, "-OO", "-m", "pyifcn", "train", "--help"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "--steps INTEGER" in ended.stdout
 
