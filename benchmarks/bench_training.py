@@ -100,7 +100,7 @@ def new_run(
     data = SyntheticNuclei(16, size=(256, 256), seed=1)
     with tempfile.TemporaryDirectory() as folder:
         goal = objective(model, config)
-        run = trainer._Run(model, goal, config, len(data), Path(folder))
+        run = trainer._Run(model, goal, config, data, Path(folder))
     return run, views(model, goal, data, config)
 
 

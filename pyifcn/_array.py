@@ -114,7 +114,7 @@ def contiguous(value: Any, name: str, rank: int, like: Any = None) -> Any:
 def _plainly_contiguous(tensor: Any, name: str) -> Any:
     try:
         return tensor.resolve_neg().contiguous()
-    except (RuntimeError, NotImplementedError):
+    except RuntimeError:
         kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
         raise TypeError(f"{name} is a {kind} tensor, expected a dense one") from None
 
@@ -157,12 +157,12 @@ def as_float64(value: Any, name: str) -> Any:
     return as_dtype(value, "float64")
 
 
-def as_int(value: SupportsIndex, name: str, least: int, most: int = 2**63 - 1) -> int:
-    """`value` as an int of at least `least` and at most `most`.
+def as_int(value: SupportsIndex, name: str, least: int) -> int:
+    """`value` as an int of at least `least` that compiled code can take.
 
     Raises:
         TypeError: It is no integer.
-        ValueError: It is less or more.
+        ValueError: It is less, or 2^63 or more.
     """
     try:
         number = operator.index(value)
@@ -170,8 +170,8 @@ def as_int(value: SupportsIndex, name: str, least: int, most: int = 2**63 - 1) -
         raise TypeError(f"{name} is {describe(value)}, expected an integer") from None
     if number < least:
         raise ValueError(f"{name} is {number}, expected at least {least}")
-    if number > most:
-        raise ValueError(f"{name} is {number}, expected at most {most}")
+    if number >= 2**63:
+        raise ValueError(f"{name} is {number}, expected less than 2^63")
     return number
 
 
