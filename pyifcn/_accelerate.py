@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import TracebackType
+from types import FunctionType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Accelerated:
         self.replaced = replaced
 
     def __enter__(self) -> Accelerated:
+        _hold(self.libraries, self)
         return self
 
     def __exit__(
@@ -101,7 +102,8 @@ def accelerate(*libraries: str) -> Accelerated:
     Args:
         libraries: "torchvision", "pycocotools", "detectron2", "adet" (AdelaiDet), "mmcv", "mmdet",
             "supervision", "segment_anything", "transformers", "ensemble_boxes" or "yolact" (its
-            folder is on `sys.path`); or "all" for those that are installed.
+            folder is on `sys.path`); or "all" for those that are installed. Of these one that
+            cannot be imported or has another version is left as it is, with a RuntimeWarning.
 
     Returns:
         `Accelerated`, which tells what was replaced and is a context manager.
@@ -121,20 +123,24 @@ def accelerate(*libraries: str) -> Accelerated:
         >>> accelerated.replaced[0]
         'pycocotools.mask.encode'
     """
-    names = _named(libraries)
     with _lock:
-        found = {name: _find(name) for name in names if name not in _active}
+        names = _named(libraries)
+        handle = Accelerated(names, ())
+        _hold(names, handle)
+        handle.replaced = tuple(each for name in names for each in _active[name].replaced)
+    return handle
+
+
+def _hold(libraries: tuple[str, ...], handle: Accelerated) -> None:
+    """Puts ours where they are not, all or none, and notes who asked for them."""
+    with _lock:
+        found = {name: _find(name) for name in libraries if name not in _active}
         for name, places in found.items():
-            _active[name] = _Active(places, [], set())
+            _active[name] = _Active(places, [_spelled(place) for place in places], set())
             for place in places:
                 setattr(place.owner, place.name, place.ours)
-            _active[name].replaced.extend(_spelled(place) for place in places)
-        handle = Accelerated(
-            names, tuple(each for name in names for each in _active[name].replaced)
-        )
-        for name in names:
+        for name in libraries:
             _active[name].holders.add(handle)
-    return handle
 
 
 def restore(*libraries: str) -> None:
@@ -155,7 +161,7 @@ def restore(*libraries: str) -> None:
     with _lock:
         every = not libraries or "all" in libraries
         for name in list(_active) if every else libraries:
-            _undo(name)
+            _undo(name, stacklevel=3)
 
 
 def _check_name(name: str) -> None:
@@ -170,8 +176,20 @@ def _named(libraries: tuple[str, ...]) -> tuple[str, ...]:
     for name in libraries:
         _check_name(name)
     if "all" in libraries:
-        return tuple(name for name in _LIBRARIES if _is_installed(name))
+        return tuple(name for name in _LIBRARIES if name in _active or _fits(name))
     return tuple(dict.fromkeys(libraries))
+
+
+def _fits(library: str) -> bool:
+    """Whether it is installed, with a warning if nevertheless it cannot be accelerated."""
+    if not _is_installed(library):
+        return False
+    try:
+        _find(library)
+    except Exception as error:  # whatever a library that is half installed raises
+        warnings.warn(f"{library} is left as it is: {error}", RuntimeWarning, stacklevel=5)
+        return False
+    return True
 
 
 def _is_installed(name: str) -> bool:
@@ -180,10 +198,10 @@ def _is_installed(name: str) -> bool:
         spec = importlib.util.find_spec(package)
     except ValueError:  # a module that was put into sys.modules by hand
         return package in sys.modules
-    folders = [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
-    return spec is not None and all(
-        any((folder / file).is_file() for folder in folders) for file in files
-    )
+    if spec is None or spec.origin is None or not spec.submodule_search_locations:
+        return False  # nothing, or a file or folder that happens to have the name
+    folders = [Path(folder) for folder in spec.submodule_search_locations]
+    return all(any((folder / file).is_file() for folder in folders) for file in files)
 
 
 def _find(library: str) -> list[_Place]:
@@ -201,7 +219,7 @@ def _find(library: str) -> list[_Place]:
         if replacement.where.split(".")[0] != package:
             continue
         owner, name, original = _original(library, replacement)
-        ours = _dispatcher(original, replacement)
+        ours = _dispatcher(library, original, replacement)
         places.append(_Place(owner, name, original, ours))
         if inspect.ismodule(owner):
             places.extend(
@@ -252,7 +270,8 @@ def _versions(library: str) -> str:
 
 def _holders_of(value: Any) -> Iterator[tuple[Any, str]]:
     """The loaded modules of all these libraries that have `value` as an attribute, and its name."""
-    packages = {_SOURCES[name][0] if name in _SOURCES else name for name in _LIBRARIES}
+    packages = {name for name in _LIBRARIES if name not in _SOURCES}
+    packages |= {_SOURCES[name][0] for name in _SOURCES if _is_installed(name)}
     for module_name, module in list(sys.modules.items()):
         if module is None or module_name.split(".")[0] not in packages:
             continue
@@ -261,25 +280,28 @@ def _holders_of(value: Any) -> Iterator[tuple[Any, str]]:
                 yield module, name
 
 
-def _dispatcher(original: Callable[..., Any], replacement: Replacement) -> Callable[..., Any]:
+def _dispatcher(
+    library: str, original: Callable[..., Any], replacement: Replacement
+) -> Callable[..., Any]:
     """What stands in the original's place."""
     ours, covers = replacement.ours, replacement.covers
 
     def takes(*args: Any, **kwargs: Any) -> bool:
         try:
-            return covers is None or covers(*args, **kwargs)
-        except (AttributeError, TypeError):  # arguments that the original should complain of
+            covered = covers is None or covers(*args, **kwargs)
+        except (AttributeError, LookupError, TypeError):  # the original should complain of them
             return False
+        return covered and library in _active  # else somebody kept it for longer
 
-    @functools.wraps(original)
     def replaced(*args: Any, **kwargs: Any) -> Any:
         return ours(*args, **kwargs) if takes(*args, **kwargs) else original(*args, **kwargs)
 
-    # What torch.jit.script then compiles is the original, as with torch.jit.script_if_tracing.
-    marked: Any = replaced
-    marked.__script_if_tracing_wrapper = True
-    marked.__original_fn = getattr(original, "__original_fn", original)
-    return replaced
+    # torch.jit.script reads the source that `__wrapped__` leads to, and there looks names up among
+    # the globals: so it compiles the original.
+    if isinstance(original, FunctionType):
+        code, inside = replaced.__code__, replaced.__closure__
+        replaced = FunctionType(code, original.__globals__, closure=inside)
+    return functools.wraps(original)(replaced)
 
 
 def _spelled(place: _Place) -> str:
@@ -295,10 +317,10 @@ def _release(library: str, handle: Accelerated) -> None:
         return
     active.holders.remove(handle)
     if not active.holders:
-        _undo(library)
+        _undo(library, stacklevel=4)
 
 
-def _undo(library: str) -> None:
+def _undo(library: str, stacklevel: int) -> None:
     active = _active.pop(library, None)
     if active is None:
         return
@@ -309,7 +331,7 @@ def _undo(library: str) -> None:
             warnings.warn(
                 f"{_spelled(place)} was replaced again since pyifcn did, and is left as it is",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=stacklevel,
             )
     for place in active.places:  # modules loaded since then
         for module, name in _holders_of(place.ours):

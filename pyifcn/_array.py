@@ -49,7 +49,8 @@ def runs_directly(*values: Any) -> bool:
     """Whether a call can go straight to the compiled code.
 
     Otherwise it goes through torch.library: where autograd records it, torch.compile or export
-    traces it, torch.vmap batches it, or a tensor subclass or a dispatch mode wants to see it.
+    traces it, torch.vmap batches it, a tensor subclass or a dispatch mode wants to see it, or
+    there is nothing but shapes.
 
     Raises:
         NotImplementedError: A tensor carries a tangent of forward-mode differentiation, which
@@ -60,13 +61,12 @@ def runs_directly(*values: Any) -> bool:
     torch = sys.modules["torch"]
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
-    if torch.autograd.forward_ad._current_level >= 0:
-        _refuse_tangents(values)
+    _refuse_tangents(values)
     if torch._C._len_torch_dispatch_stack() or torch._C._functorch.peek_interpreter_stack():
         return False
     recording = torch.is_grad_enabled()
     for value in values:
-        if type(value) not in (torch.Tensor, torch.nn.Parameter):
+        if type(value) not in (torch.Tensor, torch.nn.Parameter) or value.is_meta:
             return False
         if recording and value.requires_grad:
             return False
@@ -74,8 +74,10 @@ def runs_directly(*values: Any) -> bool:
 
 
 def _refuse_tangents(tensors: tuple[Any, ...]) -> None:
-    unpack_dual = sys.modules["torch"].autograd.forward_ad.unpack_dual
-    if any(unpack_dual(tensor).tangent is not None for tensor in tensors):
+    forward_ad = sys.modules["torch"].autograd.forward_ad
+    if forward_ad._current_level < 0:
+        return
+    if any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors):
         raise NotImplementedError(
             "pyifcn has no forward-mode derivatives, expected tensors without tangents; "
             "differentiate with backward"
@@ -112,6 +114,7 @@ def contiguous(value: Any, name: str, rank: int, like: Any = None) -> Any:
 
 
 def _plainly_contiguous(tensor: Any, name: str) -> Any:
+    _refuse_tangents((tensor,))
     try:
         return tensor.resolve_neg().contiguous()
     except RuntimeError:
@@ -131,7 +134,10 @@ def contiguous_int64(value: Any, name: str, rank: int, like: Any) -> Any:
         if value.dtype != torch.int64:
             if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
                 raise TypeError(f"{name} is {describe(value)}, expected integers")
+            wraps = value.dtype == getattr(torch, "uint64", None)
             value = value.to(torch.int64)
+            if wraps and value.device.type == "cpu" and (value < 0).any():
+                raise ValueError(f"{name} holds a number of 2^63 or more, expected less")
     elif isinstance(value, np.ndarray) and value.dtype != np.int64:
         if value.dtype.kind not in "iu":
             raise TypeError(f"{name} is {describe(value)}, expected integers")
@@ -220,7 +226,10 @@ def as_numpy(value: Any, name: str) -> npt.NDArray[Any]:
 
 def detached(value: Any) -> Any:
     """A tensor out of autograd's sight; anything else as it is."""
-    return value.detach() if is_tensor(value) else value
+    if not is_tensor(value):
+        return value
+    _refuse_tangents((value,))
+    return value.detach()
 
 
 def empty(shape: tuple[int, ...], like: Any, dtype: str | None = None) -> Any:
@@ -311,7 +320,8 @@ def describe(value: Any) -> str:
     if is_tensor(value) or isinstance(value, np.ndarray):
         dtype = str(value.dtype).removeprefix("torch.")
         kind = "array" if isinstance(value, np.ndarray) else "tensor"
-        return f"a {dtype} {kind} of shape {tuple(value.shape)}"
+        article = "an" if dtype.startswith("int") else "a"
+        return f"{article} {dtype} {kind} of shape {tuple(value.shape)}"
     if value is None or isinstance(value, (bool, int, float, str)):
         return repr(value)
     return f"a {type(value).__name__}"

@@ -29,6 +29,8 @@ def rles_to_arrays(rles, str name):
             _append_counts(rle["counts"], text, numbers)
         except (LookupError, TypeError, ValueError, OverflowError) as error:
             what = f"no {error}" if isinstance(error, KeyError) else str(error)
+            if not hasattr(rle, "keys"):
+                what = f"it is a {type(rle).__name__}, expected a dict of size and counts"
             raise ValueError(f"{name}[{i}] is malformed: {what}") from None
         text_offsets.push_back(<int64_t> text.size())
         number_offsets.push_back(<int64_t> numbers.size())

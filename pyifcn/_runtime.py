@@ -95,15 +95,18 @@ def num_threads() -> int:
 
 def _threads_from_environment() -> int:
     setting = os.environ.get("PYIFCN_NUM_THREADS")
-    if setting is not None:
-        if not setting.isdecimal() or int(setting) < 1:
-            raise ValueError(f"PYIFCN_NUM_THREADS is {setting!r}, expected a number of at least 1")
+    if setting:
+        if not setting.isdecimal() or not 1 <= int(setting) <= _MOST_THREADS:
+            raise ValueError(
+                f"PYIFCN_NUM_THREADS is {setting!r}, expected a number in 1..{_MOST_THREADS}"
+            )
         return int(setting)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
+_MOST_THREADS = 4096
 _default_threads = _threads_from_environment()
 if os.environ.get("PYIFCN_TARGET"):
     use_target(os.environ["PYIFCN_TARGET"])

@@ -104,6 +104,56 @@ def test_blocks_nest(library):
     assert not any(is_replaced(library))
 
 
+def test_a_block_may_be_entered_again(library):
+    accelerated = pyifcn.accelerate("peer")
+    for _ in range(2):
+        with accelerated:
+            assert all(is_replaced(library))
+        assert not any(is_replaced(library))
+
+
+def test_who_kept_a_name_has_the_original_afterwards(library):
+    with pyifcn.accelerate("peer"):
+        kept = library.ops.function
+        assert kept(1)[0] == "ours"
+    assert kept(1)[0] == "theirs"
+
+
+@pytest.mark.parametrize("error", [IndexError, KeyError, AttributeError, TypeError])
+def test_what_cannot_be_told_goes_to_the_original(library, error):
+    def covers(value, scale=1):
+        raise error
+
+    compat = sys.modules["pyifcn.compat.peer"]
+    compat.REPLACEMENTS = (Replacement("peer.ops.function", ours, covers),)
+    with pyifcn.accelerate("peer"):
+        assert library.ops.function(1)[0] == "theirs"
+
+
+def test_all_but_what_does_not_fit(library, monkeypatch):
+    monkeypatch.setattr(_accelerate, "_LIBRARIES", {"peer": "peer", "other": "other"})
+    broken = ModuleType("other")
+    broken.__path__ = []
+    monkeypatch.setitem(sys.modules, "other", broken)
+    with pytest.warns(RuntimeWarning, match="other is left as it is: No module named") as caught:
+        accelerated = pyifcn.accelerate("all")
+    assert caught[0].filename == __file__
+    assert accelerated.libraries == ("peer",)
+    assert all(is_replaced(library))
+
+
+@pytest.mark.parametrize("made", ["peer/README", "peer.py"])
+def test_a_folder_or_a_file_of_that_name_is_no_library(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(_accelerate, "_LIBRARIES", {"peer": "peer"})
+    path = tmp_path / made
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert pyifcn.accelerate("all").libraries == ()
+    with pytest.raises(ImportError, match="peer cannot be accelerated: it is not installed"):
+        pyifcn.accelerate("peer")
+
+
 def test_twice_is_once(library):
     for _ in range(2):
         pyifcn.accelerate("peer")

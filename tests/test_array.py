@@ -61,6 +61,36 @@ def test_tangents_are_refused_rather_than_lost():
         torch.func.jvp(lambda m: pyifcn.assemble(m, windows, 4), (maps,), (maps,))
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda scores: pyifcn.soft_nms(torch.from_numpy(BOXES), scores),
+        lambda scores: pyifcn.matrix_nms(torch.ones(3, 2, 2) > 0, scores, torch.zeros(3).long()),
+        lambda scores: pyifcn.paste_masks(scores[:, None, None], torch.from_numpy(BOXES), (9, 9)),
+    ],
+)
+def test_tangents_are_refused_by_what_has_no_gradient(call):
+    forward, scores = torch.autograd.forward_ad, torch.from_numpy(SCORES)
+    with (
+        forward.dual_level(),
+        pytest.raises(NotImplementedError, match="has no forward-mode derivatives"),
+    ):
+        call(forward.make_dual(scores, scores))
+
+
+def test_pasted_values_have_no_gradient():
+    soft = torch.ones(3, 2, 2, requires_grad=True)
+    pasted = pyifcn.paste_masks(
+        soft, torch.from_numpy(BOXES), (9, 9), threshold=None, out="float32"
+    )
+    assert not pasted.requires_grad
+
+
+def test_shapes_alone():
+    maps, rois = torch.zeros(1, 8, 5, 5, device="meta"), torch.zeros(3, 5, device="meta")
+    assert pyifcn.ps_roi_align(maps, rois, 2).shape == (3, 2, 2, 2)
+
+
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
 def test_vmap():
     maps = torch.from_numpy(np.stack([MAPS, -MAPS]))
@@ -93,6 +123,12 @@ def test_results_too_large_to_address(kind, size):
 def test_indices_beyond_int64():
     with pytest.raises(ValueError, match=r"^windows holds 18446744073709551615, expected less"):
         pyifcn.assemble(MAPS, np.full((1, 3), 2**64 - 1, np.uint64), 4)
+
+
+def test_indices_of_torch_beyond_int64():
+    windows = torch.full((1, 3), -1, dtype=torch.int64).view(torch.uint64)
+    with pytest.raises(ValueError, match=r"windows holds a number of 2\^63 or more"):
+        pyifcn.assemble(torch.from_numpy(MAPS), windows, 4)
 
 
 def test_a_target_that_is_no_string():

@@ -1,5 +1,8 @@
 """Assembling: every target against a slow reference, gradients, torch.compile, bad input."""
 
+import contextlib
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +10,7 @@ from hypothesis import strategies as st
 from optional import torch
 
 import pyifcn
+from pyifcn._array import torch_ops
 
 FLOATS = (np.float16, np.float32, np.float64)
 
@@ -266,7 +270,7 @@ WINDOWS = np.zeros((2, 3), np.int64)
         (
             {"windows": torch.zeros(2, 3, dtype=int)},
             TypeError,
-            "windows is a .* tensor .* expected a NumPy",
+            "windows is an .* tensor .* expected a NumPy",
         ),
         ({"size": 4}, ValueError, "size is 4, expected at least the grid side 5"),
         ({"size": 0}, ValueError, "size is 0, expected at least 1"),
@@ -285,3 +289,30 @@ def test_too_large():
         pyifcn.assemble(MAPS, WINDOWS, size=2**40)
     with pytest.raises((ValueError, MemoryError)):
         pyifcn.assemble_dense(np.broadcast_to(MAPS[:, :, :1, :1], (1, 25, 2**20, 1)), size=2**19)
+
+
+@pytest.mark.parametrize(
+    ("shape", "count"), [((1, 1, 1, 3, 3), None), ((2, 3, 3), 1), ((1, 3, 4), 1)]
+)
+def test_the_raw_operator_refuses_what_does_not_fit(shape, count):
+    windows = None if count is None else torch.zeros((count, 3), dtype=torch.int64)
+    with pytest.raises(ValueError, match="grad_out does not fit"):
+        torch_ops().assemble_backward(torch.ones(shape), windows, [1, 1, 300, 300], "nearest")
+
+
+def test_windows_that_another_thread_changes():
+    maps, windows = np.zeros((1, 1, 64, 64), np.float32), np.zeros((50_000, 3), np.int64)
+    stop = threading.Event()
+
+    def change():
+        while not stop.is_set():
+            windows[:] = 1 << 40
+            windows[:] = 0
+
+    other = threading.Thread(target=change)
+    other.start()
+    for _ in range(100):
+        with contextlib.suppress(ValueError):
+            pyifcn.assemble(maps, windows, 3)
+    stop.set()
+    other.join()

@@ -263,6 +263,15 @@ def test_malformed_sizes(size, message):
         ours.area({"counts": [16]})
 
 
+@pytest.mark.parametrize("wide", [True, False])
+def test_iou_of_a_side_that_masks_cannot_have(wide):
+    side = 3_000_000_000
+    counts = [2**31 - 64, 128, side - 2**31 - 64]
+    code = {"size": [1, side] if wide else [side, 1], "counts": counts}
+    with pytest.raises(ValueError, match="size must be in 0"):
+        ours.iou([code], [code], [0])
+
+
 def test_a_gigantic_count_takes_no_memory():
     with pytest.raises(ValueError, match="counts sum to 4000000000 or more"):
         ours.decode([{"size": [4, 4], "counts": [4_000_000_000]}])
@@ -285,7 +294,7 @@ def test_bad_input():
     for shape in [(4,), (1, 1, 1, 1)]:
         with pytest.raises(TypeError, match="bimask is a uint8 array"):
             ours.encode(np.zeros(shape, np.uint8))
-    with pytest.raises(TypeError, match="bimask is a int64 array"):
+    with pytest.raises(TypeError, match="bimask is an int64 array"):
         ours.encode(np.zeros((4, 4), np.int64))
     with pytest.raises(ValueError, match="rleObjs is empty"):
         ours.decode([])

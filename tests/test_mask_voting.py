@@ -375,6 +375,21 @@ def test_scores_that_are_equal_vote_exactly():
         assert found.boxes.tolist() == [[0, 0, 10, 10]]
 
 
+@pytest.mark.parametrize("threshold", [1e-50, 1e-40, 1e-30])
+def test_a_threshold_below_any_float32_is_above_0(threshold):
+    masks = np.zeros((1, 7, 7), np.float32)
+    masks[0, 3, 3] = 1
+    found = pyifcn.mask_voting(
+        masks,
+        np.float32([[0, 0, 70, 70]]),
+        np.float32([[0, 0.9]]),
+        (70, 70),
+        convention="pyifcn",
+        binary_threshold=threshold,
+    )
+    assert found.masks.area.tolist() == [20 * 20]
+
+
 def test_torch_types_and_layouts(rng):
     masks, boxes, scores, shape = case(rng)
     for convention in CONVENTIONS:
@@ -440,7 +455,7 @@ SCORES = np.zeros((3, 2), np.float32)
         ({"masks": MASKS[:2]}, ValueError, r"masks has shape \(2, 5, 5\), .* for 3 boxes"),
         ({"masks": MASKS > 0}, TypeError, "masks is a bool array .* expected float16"),
         ({"boxes": BOXES[:, :3]}, ValueError, r"boxes has shape \(3, 3\), expected \(N, 4\)"),
-        ({"boxes": BOXES.astype(int)}, TypeError, "boxes is a int64 array .* expected float16"),
+        ({"boxes": BOXES.astype(int)}, TypeError, "boxes is an int64 array .* expected float16"),
         (
             {"boxes": torch.zeros(3, 4)},
             TypeError,

@@ -350,7 +350,9 @@ def test_arrays_are_checked_and_then_kept_from_writing():
         with pytest.raises(error, match=message):
             Masks(size, **({"boxes": boxes, "offsets": offsets, "words": words} | change))
 
-    refuse("boxes is a int64 array", TypeError, boxes=boxes.astype(np.int64))
+    with pytest.raises(TypeError, match=r"Masks\.from_dense, from_rle and others make one"):
+        Masks(np.ones((2, 3, 4), bool))
+    refuse("boxes is an int64 array", TypeError, boxes=boxes.astype(np.int64))
     refuse(r"boxes has shape \(2, 3\)", boxes=boxes[:, :3])
     refuse(r"boxes\[0\] is \[0, 0, 4, 3\], not a box inside the image", size=(2, 4))
     backward = np.array([boxes[0], [0, 0, 4, -3]], np.int32)

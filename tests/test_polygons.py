@@ -126,6 +126,8 @@ def test_malformed_polygons(polygon, message):
 def test_bad_input():
     with pytest.raises(TypeError, match=r"polygons\[1\] is 3, expected a list of polygons"):
         Masks.from_polygons([[], 3], (9, 9))
+    with pytest.raises(TypeError, match=r"polygons\[1\] is one polygon, expected a list of"):
+        Masks.from_polygons([[], [1.0, 2, 3, 4, 5, 6]], (9, 9))
     with pytest.raises(ValueError, match="size is 65536 x 65536, expected at most"):
         Masks.from_polygons([], (65536, 65536))
     with pytest.raises(TypeError, match="size must be"):

@@ -1,5 +1,7 @@
 """Proposals: every target against assembling everything first, rendering, bad input."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -391,3 +393,31 @@ def test_bad_input(change, error, message):
     } | change
     with pytest.raises(error, match=message):
         pyifcn.propose(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"windows": np.array([[1_000_000, 7, 8]])}, "of level 1000000, expected one of 1"),
+        ({"windows": np.array([[-1, 7, 8]])}, "of level -1, expected one of 1"),
+        ({"windows": np.array([[0, 16, 8]])}, r"at \(16, 8\), expected inside maps of 16 x 16"),
+        ({"windows": np.array([[0, 7, -1]])}, r"at \(7, -1\), expected inside"),
+        ({"windows": np.zeros((2, 3), np.int64)}, r"expected \(1, 3\): level, y, x"),
+        ({"windows": np.zeros((1, 2), np.int64)}, r"expected \(1, 3\): level, y, x"),
+        ({"logits": np.zeros((3, 6, 6), np.float32)}, r"expected \(3, 3\): level, y, x"),
+        ({"logits": np.zeros((1, 6, 2), np.float32)}, "windows of 6 x 2, expected squares"),
+        ({"image_size": (2**40, 5)}, "image_size is"),
+        ({"levels": ((0.0, 16, 16),)}, "stride of 0, expected a positive one"),
+        ({"levels": ((8.0, -1, 16),)}, "maps of -1 x 16"),
+    ],
+)
+def test_masks_of_changed_proposals(change, message):
+    maps = np.full((1, 4, 16, 16), -1, np.float32)
+    maps[:, :, 5:9, 6:10] = 1
+    objectness = np.zeros((1, 16, 16), np.float32)
+    objectness[0, 7, 8] = 2
+    (found,) = pyifcn.propose([maps], [objectness], strides=[8], image_size=(120, 128), size=6)
+    best = found[:1]
+    assert len(best.masks) == 1
+    with pytest.raises(ValueError, match=message):
+        replace(best, **change).masks  # noqa: B018

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from optional import torch
 
 import pyifcn
+from pyifcn._array import torch_ops
 
 
 def round_half_away(x):
@@ -438,3 +439,17 @@ def test_bad_sampling_ratio():
         pyifcn.ps_roi_align(MAPS, BOXES, 2, 1.0, 1.5)
     with pytest.raises(ValueError, match=f"sampling_ratio is {2**40}, expected less than"):
         pyifcn.ps_roi_align(MAPS, BOXES, 2, 1.0, 2**40)
+
+
+@pytest.mark.parametrize(
+    ("maps_shape", "rule", "grid", "message"),
+    [
+        ([1, 9, 8, 8], "pool", [3, 3], "do not fit together"),
+        ([1, 90, 8, 8], "bins", [3, 3], "rule is 'bins'"),
+        ([1, 40, 8, 8], "pool", [2, 2], "expected to divide grad_out"),
+    ],
+)
+def test_the_raw_operator_refuses_what_does_not_fit(maps_shape, rule, grid, message):
+    grad, boxes = torch.ones(1, 10, 3, 3), torch.tensor([[0, 1, 1, 5, 5.0]])
+    with pytest.raises(ValueError, match=message):
+        torch_ops().ps_roi_backward(grad, boxes, maps_shape, rule, grid, 1.0, 0)

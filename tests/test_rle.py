@@ -82,6 +82,11 @@ def test_the_first_malformed_code_is_named():
         Masks.from_rle(rles)
 
 
+def test_a_code_that_is_no_dict():
+    with pytest.raises(ValueError, match=r"rles\[1\] .*: it is a str, expected a dict of size"):
+        Masks.from_rle([{"size": [2, 3], "counts": "6"}, "6"])
+
+
 @pytest.mark.parametrize(
     "counts", [b"\xff" * 9, "o" * 1000, "P" * 7, "o", [2**62, 2**62, 2**62], [-(2**63)], [0] * 9]
 )

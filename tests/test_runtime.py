@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -45,10 +46,15 @@ def test_unknown_target():
         pyifcn.use_target("cuda")
 
 
-@pytest.mark.parametrize("setting", ["0", "-1", "two", ""])
+@pytest.mark.parametrize("setting", ["0", "-1", "two", "99999999999"])
 def test_bad_number_of_threads(setting):
     done = run("import pyifcn", PYIFCN_NUM_THREADS=setting)
-    assert f"PYIFCN_NUM_THREADS is {setting!r}, expected a number" in done.stderr
+    assert f"PYIFCN_NUM_THREADS is {setting!r}, expected a number in 1..4096" in done.stderr
+
+
+def test_an_empty_setting_is_none():
+    done = run("import pyifcn", PYIFCN_NUM_THREADS="", PYIFCN_TARGET="")
+    assert done.returncode == 0, done.stderr
 
 
 def test_threads_follow_torch():
@@ -82,6 +88,88 @@ assert os.waitpid(child, 0)[1] == 0
 def test_threads_after_fork():
     done = run(FORK, PYIFCN_NUM_THREADS="4")
     assert done.returncode == 0, done.stderr
+
+
+ENDING = """
+import threading, time, numpy as np, pyifcn
+corners = np.random.default_rng(0).random((50_000, 2), np.float32) * 300
+boxes = np.concatenate([corners, corners + 5], 1)
+def work():
+    while True:
+        pyifcn.nms(boxes, boxes[:, 0], 0.5)
+for _ in range(3):
+    threading.Thread(target=work, daemon=True).start()
+time.sleep(0.3)
+"""
+
+
+def test_the_interpreter_ends_while_threads_are_at_work():
+    for _ in range(3):
+        done = run(ENDING, PYIFCN_NUM_THREADS="2")
+        assert done.returncode == 0, done.stderr
+
+
+SIGNAL = """
+import os, signal, numpy as np, pyifcn
+pyifcn.assemble_dense(np.zeros((1, 25, 60, 60), np.float32))
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+os.kill(os.getpid(), signal.SIGUSR1)
+print(signal.sigtimedwait({signal.SIGUSR1}, 10).si_signo == signal.SIGUSR1)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigtimedwait"), reason="this system has no sigtimedwait()")
+def test_signals_go_to_the_threads_of_the_program():
+    done = run(SIGNAL, PYIFCN_NUM_THREADS="4")
+    assert done.stdout == "True\n", done.stderr
+
+
+# Two threads import what the first tensor needs, by an __import__ that lets each other go on.
+FIRST_TENSORS = """
+import builtins, threading, time, torch, pyifcn
+real = builtins.__import__
+def slowly(name, *args, **kwargs):
+    if name == "torch":
+        time.sleep(0.05)
+    return real(name, *args, **kwargs)
+builtins.__import__ = slowly
+start = threading.Barrier(2)
+def work():
+    start.wait()
+    pyifcn.nms(torch.rand(5, 4), torch.rand(5), 0.5)
+threads = [threading.Thread(target=work) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("done")
+"""
+
+
+def test_first_tensors_on_two_threads():
+    pytest.importorskip("torch")
+    done = run(FIRST_TENSORS)
+    assert done.stdout == "done\n", done.stderr
+
+
+def test_threads_treat_denormals_as_the_caller_does():
+    torch = pytest.importorskip("torch")
+    if not torch.set_flush_denormal(False):
+        pytest.skip("this processor cannot flush denormal numbers")
+    prototypes = torch.full((1, 64, 1000), 1e-20)
+    coefficients = torch.full((64, 1), 1e-22)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for flush in (True, False):
+            torch.set_flush_denormal(flush)
+            for _ in range(4):
+                masks = pyifcn.assemble_prototypes(prototypes, coefficients, sigmoid=False)
+                bits = masks.view(torch.int32)
+                assert bool((bits != 0).all()) if not flush else not bits.any()
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(before)
 
 
 def test_callers_on_many_threads():

@@ -175,7 +175,7 @@ MASKS = pyifcn.Masks.from_dense(np.zeros((3, 5, 5), bool))
         ),
         ({"scores": np.zeros(2)}, ValueError, "scores has 2 elements, expected .* the 3 masks"),
         ({"scores": np.zeros((3, 1))}, TypeError, "scores .* expected 1 dimensions"),
-        ({"scores": np.zeros(3, int)}, TypeError, "scores is a int64 array .* expected float16"),
+        ({"scores": np.zeros(3, int)}, TypeError, "scores is an int64 array .* expected float16"),
         (
             {"scores": torch.zeros(3)},
             TypeError,

@@ -13,17 +13,31 @@ namespace {
 
 constexpr int64_t kGrain = 1 << 14;  // output elements that are worth a thread
 
-void check_windows(const View<const int64_t, 2>& windows, const Array& maps) {
-  require(windows.shape[1] == 3, "windows has shape (", windows.shape[0], ", ", windows.shape[1],
-          "), expected (N, 3): image, y, x");
-  for (int64_t n = 0; n < windows.shape[0]; ++n) {
-    const int64_t* w = windows.data + 3 * n;
+// Windows that are inside the maps, copied lest another thread change them meanwhile.
+class Windows {
+public:
+  Windows() = default;
+  Windows(const Array& windows, const Array& maps) {
+    const auto given = windows.view<const int64_t, 2>();
+    require(given.shape[1] == 3, "windows has shape (", given.shape[0], ", ", given.shape[1],
+            "), expected (N, 3): image, y, x");
+    rows_.assign(given.data, given.data + 3 * given.shape[0]);
+    for (int64_t n = 0; n < given.shape[0]; ++n) check(n, maps);
+  }
+
+  View<const int64_t, 2> view() const { return {rows_.data(), {int64_t(rows_.size()) / 3, 3}}; }
+
+private:
+  void check(int64_t n, const Array& maps) const {
+    const int64_t* w = rows_.data() + 3 * n;
     const bool inside = w[0] >= 0 && w[0] < maps.shape[0] && w[1] >= 0 && w[1] < maps.shape[2] && w[2] >= 0 &&
                         w[2] < maps.shape[3];
     require(inside, "windows[", n, "] is (", w[0], ", ", w[1], ", ", w[2], "), outside score_maps with ",
             maps.shape[0], " images of ", maps.shape[2], " x ", maps.shape[3]);
   }
-}
+
+  std::vector<int64_t> rows_;
+};
 
 void bind_assemble(py::handle score_maps, py::handle windows, const std::string& cells, double pad_value,
                    py::handle out, int threads) {
@@ -31,8 +45,8 @@ void bind_assemble(py::handle score_maps, py::handle windows, const std::string&
   check_floating(maps);
   maps.check_rank(4);
   result.check(maps.dtype, 3);
-  const auto wins = as_array(windows, "windows").view<const int64_t, 2>();
-  check_windows(wins, maps);
+  const Windows checked(as_array(windows, "windows"), maps);
+  const View<const int64_t, 2> wins = checked.view();
   const int64_t grid = grid_of(maps), size = result.shape[1];
   const std::vector<int32_t> table = cells_of(cells, grid, size);
   by_element_size(maps.dtype, [&]<class E>(E) {
@@ -122,17 +136,14 @@ void bind_assemble_backward(py::handle grad_out, py::object windows, const std::
   const Array grad = as_array(grad_out, "grad_out"), maps = as_array(grad_maps, "grad_maps");
   maps.check_rank(4);
   grad.check(maps.dtype, windows.is_none() ? 5 : 3);
-  View<const int64_t, 2> wins{nullptr, {0, 3}};
-  if (!windows.is_none()) {
-    wins = as_array(windows, "windows").view<const int64_t, 2>();
-    check_windows(wins, maps);
-  }
+  const Windows checked = windows.is_none() ? Windows() : Windows(as_array(windows, "windows"), maps);
+  check_grad_out(grad, maps, windows.is_none() ? -1 : checked.view().shape[0]);
   const int64_t grid = grid_of(maps), size = grad.shape[grad.rank - 1];
   const std::vector<int32_t> table = cells_of(cells, grid, size);
   if (maps.dtype == Dtype::float64)
-    run_backward<double>(grad, wins, maps, size, grid, table, threads);
+    run_backward<double>(grad, checked.view(), maps, size, grid, table, threads);
   else
-    run_backward<float>(grad, wins, maps, size, grid, table, threads);
+    run_backward<float>(grad, checked.view(), maps, size, grid, table, threads);
 }
 
 }  // namespace

@@ -71,9 +71,10 @@ void bind_assemble_backward(py::handle grad_out, py::object windows, const std::
   const Array grad = as_array(grad_out, "grad_out"), maps = as_array(grad_maps, "grad_maps");
   maps.check_rank(4);
   grad.check(maps.dtype, windows.is_none() ? 5 : 3);
+  const auto wins = windows.is_none() ? View<const int64_t, 2>{nullptr, {0, 3}} : windows_of(windows);
+  check_grad_out(grad, maps, windows.is_none() ? -1 : wins.shape[0]);
   const Cells device_cells = cells_on_device(cells, maps, grad.shape[grad.rank - 1]);
   if (checked_count("grad_out", {grad.shape[0], maps.shape[2], maps.shape[3]}) == 0) return;  // zeros already
-  const auto wins = windows.is_none() ? View<const int64_t, 2>{nullptr, {0, 3}} : windows_of(windows);
   if (maps.dtype == Dtype::float64)
     run_backward<double>(grad, wins, maps, device_cells, stream_of(stream));
   else

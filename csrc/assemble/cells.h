@@ -18,6 +18,17 @@ inline void check_floating(const Array& array) {
         sentence(array.name, " is ", array.dtype_name(), ", expected float16, bfloat16, float32 or float64"));
 }
 
+// grad_out (N, size, size) of the windows that assembling was given, or (B, H, W, size, size) of all.
+// `windows` is N, or -1.
+inline void check_grad_out(const Array& grad, const Array& maps, int64_t windows) {
+  const int64_t* shape = grad.shape;
+  const bool fits = windows >= 0
+                        ? shape[0] == windows
+                        : shape[0] == maps.shape[0] && shape[1] == maps.shape[2] && shape[2] == maps.shape[3];
+  require(fits && shape[grad.rank - 2] == shape[grad.rank - 1],
+          "grad_out does not fit score_maps, or is not of the square windows that there are");
+}
+
 // K of (B, K K, H, W).
 inline int64_t grid_of(const Array& maps) {
   const int64_t channels = maps.shape[1];

@@ -1,7 +1,13 @@
 #include "core/bind.h"
 
 #include <array>
+#include <atomic>
+#include <chrono>
 #include <limits>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <thread>
 
 namespace pyifcn {
 namespace {
@@ -66,20 +72,32 @@ py::object call(py::handle object, const Name& name) {
   return checked(PyObject_CallMethodNoArgs(object.ptr(), name.object));
 }
 
-// torch's dtype objects are singletons: they are looked up once and then compared by address.
+using TorchDtypes = std::array<std::pair<PyObject*, Dtype>, std::size(kDtypes)>;
+
+TorchDtypes* look_up_torch_dtypes() {
+  auto table = std::make_unique<TorchDtypes>();
+  const py::module_ torch = py::module_::import("torch");
+  for (size_t i = 0; i < std::size(kDtypes); ++i) {
+    py::object object = py::getattr(torch, kDtypes[i].name, py::none());
+    (*table)[i] = {object.release().ptr(), kDtypes[i].dtype};
+  }
+  return table.release();
+}
+
+// torch's dtype objects are singletons: they are looked up once and then compared by address. Importing may
+// let another thread run, which must not find a lock of C++'s here; whoever comes second drops what it found.
+const TorchDtypes& torch_dtypes() {
+  static std::atomic<TorchDtypes*> known{nullptr};
+  TorchDtypes* table = known.load(std::memory_order_acquire);
+  if (table) return *table;
+  std::unique_ptr<TorchDtypes> fresh(look_up_torch_dtypes());
+  return *(known.compare_exchange_strong(table, fresh.get()) ? fresh.release() : table);
+}
+
 Dtype torch_dtype(py::handle tensor) {
-  static const auto* known = [] {
-    auto* table = new std::array<std::pair<PyObject*, Dtype>, std::size(kDtypes)>;
-    const py::module_ torch = py::module_::import("torch");
-    for (size_t i = 0; i < std::size(kDtypes); ++i) {
-      py::object object = py::getattr(torch, kDtypes[i].name, py::none());
-      (*table)[i] = {object.release().ptr(), kDtypes[i].dtype};
-    }
-    return table;
-  }();
   static const Name dtype_name("dtype");
   const py::object dtype = get(tensor, dtype_name);
-  for (const auto& [object, value] : *known)
+  for (const auto& [object, value] : torch_dtypes())
     if (object == dtype.ptr()) return value;
   return Dtype::other;
 }
@@ -123,6 +141,14 @@ Array from_torch(py::handle source, const char* name) {
 
 }  // namespace
 
+GilReleased::~GilReleased() {
+  try {
+    PyEval_RestoreThread(state_);
+  } catch (...) {
+    for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+  }
+}
+
 int64_t size_of(Dtype dtype) {
   for (const DtypeFacts& facts : kDtypes)
     if (facts.dtype == dtype) return facts.size;
@@ -159,6 +185,10 @@ void register_errors() {
       if (pointer) std::rethrow_exception(pointer);
     } catch (const type_error& error) {
       py::set_error(PyExc_TypeError, error.what());
+    } catch (const std::bad_alloc&) {
+      py::set_error(PyExc_MemoryError, "there is not enough memory for the result and what leads to it");
+    } catch (const std::length_error&) {
+      py::set_error(PyExc_MemoryError, "the result or what leads to it would be too large to address");
     }
   });
 }

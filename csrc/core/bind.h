@@ -113,10 +113,23 @@ struct Array {
 // Reads a NumPy array or a torch tensor on this module's device (the CPU, or a GPU for _cuda).
 Array as_array(py::handle object, const char* name);
 
+// Lets go of the GIL for as long as it lives. Where the interpreter has ended meanwhile, the thread never
+// goes on: before Python 3.14 it would be ended by unwinding, through destructors that need the GIL.
+class GilReleased {
+public:
+  GilReleased() : state_(PyEval_SaveThread()) {}
+  ~GilReleased();
+  GilReleased(const GilReleased&) = delete;
+  GilReleased& operator=(const GilReleased&) = delete;
+
+private:
+  PyThreadState* const state_;
+};
+
 // Calls `body` without the GIL.
 template <class Body>
 auto without_gil(Body&& body) {
-  const py::gil_scoped_release release;
+  const GilReleased released;
   return body();
 }
 

@@ -26,7 +26,7 @@ inline void check_elements(const Array& array) {
 // Calls `work` with the type of an element in memory, as std::type_identity, and without the GIL.
 template <class Work>
 void by_element(const Array& array, Work work) {
-  const py::gil_scoped_release release;
+  const GilReleased released;
   if constexpr (kReadsHalf) {
     if (array.dtype == Dtype::float16) return work(std::type_identity<Float16>());
     if (array.dtype == Dtype::bfloat16) return work(std::type_identity<Bfloat16>());

@@ -10,7 +10,10 @@
 
 #if !defined(_WIN32)
 #include <pthread.h>
+#include <signal.h>
 #endif
+
+#include "core/float_mode.h"
 
 namespace pyifcn {
 namespace {
@@ -23,6 +26,7 @@ struct Loop {
 
   const Body& body;
   const int64_t count, chunk;
+  const FloatMode mode = float_mode();  // the caller's, so that every thread computes the same
   std::atomic<int64_t> next{0};
   std::mutex failure_mutex;
   std::exception_ptr failure;
@@ -48,6 +52,23 @@ void pause_briefly() {
   __builtin_ia32_pause();
 #endif
 }
+
+// While it lives no signal comes to this thread, nor ever to those that it starts: signals are for the
+// threads of the program.
+class SignalsBlocked {
+#if !defined(_WIN32)
+public:
+  SignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+private:
+  sigset_t before_;
+#endif
+};
 
 class Pool {
 public:
@@ -81,6 +102,8 @@ public:
 
 private:
   void start_workers(int helpers) {
+    if (int(workers_.size()) >= helpers) return;
+    const SignalsBlocked blocked;
     try {
       while (int(workers_.size()) < helpers) workers_.emplace_back([this] { serve(); });
     } catch (const std::system_error&) {
@@ -102,6 +125,7 @@ private:
       ++active_;
       Loop* loop = loop_;
       lock.unlock();
+      set_float_mode(loop->mode);
       loop->work();
       lock.lock();
       if (--active_ == 0) done_.notify_one();

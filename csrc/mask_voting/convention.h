@@ -2,6 +2,7 @@
 // `side` pixels along an axis. CUDA kernels compute with the very same functions.
 #pragma once
 
+#include <cfloat>
 #include <cmath>
 #include <string>
 
@@ -45,6 +46,12 @@ struct VotingOptions {
   double nms_threshold, merge_threshold, binary_threshold;
   int64_t most;
   Convention convention;
+
+  // What values are compared with, as float32 as in the originals; above 0, however small the double.
+  PYIFCN_INLINE float foreground() const {
+    const float threshold = float(binary_threshold);
+    return threshold > 0 ? threshold : FLT_TRUE_MIN;
+  }
 
   // What NMS compares with, as float32 as in the originals; else what says the same of all float32.
   float suppressing() const { return convention.last ? float(nms_threshold) : at_most<float>(nms_threshold); }

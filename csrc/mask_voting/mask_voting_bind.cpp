@@ -39,7 +39,7 @@ public:
     if (region.empty()) return {};
     const int64_t width = region.x2 - region.x1, height = region.y2 - region.y1, across = padded(width) / 64;
     words_.resize(size_t(across * height));
-    bits_(wide_.data(), width, rows_.data(), height, float(options_.binary_threshold), words_.data());
+    bits_(wide_.data(), width, rows_.data(), height, options_.foreground(), words_.data());
     return {region, words_.data(), across, region.x1};
   }
 
@@ -147,7 +147,7 @@ public:
     if (weights.empty()) return merged;
     if (!options_.convention.binary) {
       add_values(ballot, renderer);
-      return resample(sums_.box(float(options_.binary_threshold)), sums_, out);
+      return resample(sums_.box(options_.foreground()), sums_, out);
     }
     votes_.clear();
     for (size_t k = 0; k < weights.size(); ++k)

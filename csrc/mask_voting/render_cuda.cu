@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(kThreads) render_kernel(const MergeJob job, in
   const SoftMask mask(job.in, j);
   const RenderTaps<double> x_tap(job.in.options.convention, axes.x, mask.side);
   const RenderTaps<double> y_tap(job.in.options.convention, axes.y, mask.side);
-  const float threshold = float(job.in.options.binary_threshold);
+  const float threshold = job.in.options.foreground();
   const int64_t across = region.across(), pieces = across * ceil_div<int64_t>(region.rows(), kThreads);
   const int me = int(threadIdx.x);
   for (int64_t piece = blockIdx.x % blocks; piece < pieces; piece += blocks) {

@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(kThreads) add_values_kernel(const MergeJob job
   if (election.count == 0 || election.region.empty()) return;
   const CudaRegion region = election.region;
   const int64_t across = region.across(), tiles = across * ceil_div<int64_t>(region.rows(), kTile);
-  const float threshold = float(job.in.options.binary_threshold);
+  const float threshold = job.in.options.foreground();
   const Voter* voters = job.voters.data + election.first;
   const int me = int(threadIdx.x);
   if (me == 0) tight = {INT32_MAX, INT32_MAX, 0, 0};

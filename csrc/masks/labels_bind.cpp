@@ -99,6 +99,7 @@ private:
   void visit_runs_of_rows(int64_t top, int64_t bottom, Visit visit) const {
     const auto kernel = dispatch([]<Target T>() { return &find_changes<T, E>; });
     const int64_t width = image_.shape[1], across = words_across(0, width);
+    if (width == 0) return;
     std::vector<uint64_t> changes(static_cast<size_t>(across));
     for (int64_t y = top; y < bottom; ++y) {
       const E* row = image_.data + y * width;

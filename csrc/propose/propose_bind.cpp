@@ -20,6 +20,7 @@
 #include "propose/greedy.h"
 #include "propose/levels.h"
 #include "propose/propose.h"
+#include "propose/render_arguments.h"
 #include "propose/side.h"
 
 namespace pyifcn {
@@ -170,12 +171,27 @@ struct Side : WindowSide {
   }
 };
 
+// Read once: another thread may change it meanwhile.
+std::array<int64_t, 3> window_inside(const View<const int64_t, 2>& windows, int64_t n,
+                                     const std::vector<RenderLevel>& levels) {
+  const int64_t* row = windows.data + 3 * n;
+  const std::array<int64_t, 3> window{row[0], row[1], row[2]};
+  const auto [level, y, x] = window;
+  require(level >= 0 && size_t(level) < levels.size(), "windows[", n, "] is of level ", level,
+          ", expected one of ", levels.size());
+  const auto [stride, height, width] = levels[size_t(level)];
+  require(y >= 0 && double(y) < height && x >= 0 && double(x) < width, "windows[", n, "] is at (", y, ", ", x,
+          "), expected inside maps of ", height, " x ", width);
+  return window;
+}
+
 // (boxes, offsets, words) of the masks of windows (N, 3): level, y, x; `levels` are each level's stride,
 // height and width.
-py::tuple bind_render(py::handle logits, py::handle windows, const std::vector<std::array<double, 3>>& levels,
+py::tuple bind_render(py::handle logits, py::handle windows, const std::vector<RenderLevel>& levels,
                       int64_t height, int64_t width, double threshold, int threads) {
   const auto maps = as_array(logits, "logits").view<const float, 3>();
   const auto wins = as_array(windows, "windows").view<const int64_t, 2>();
+  check_render(maps, wins, levels, height, width);
   const int64_t size = maps.shape[1];
   const float above = at_most<float>(threshold);
   std::vector<PackedMask> masks(size_t(maps.shape[0]));
@@ -185,10 +201,10 @@ py::tuple bind_render(py::handle logits, py::handle windows, const std::vector<s
       std::vector<float> scratch;
       std::vector<uint64_t> words;
       for (int64_t n = begin; n < end; ++n) {
-        const int64_t* window = wins.data + 3 * n;
-        const auto [stride, map_height, map_width] = levels[size_t(window[0])];
-        const Side rows(window[1], size, int64_t(map_height), stride, height);
-        const Side columns(window[2], size, int64_t(map_width), stride, width);
+        const auto [level, y, x] = window_inside(wins, n, levels);
+        const auto [stride, map_height, map_width] = levels[size_t(level)];
+        const Side rows(y, size, int64_t(map_height), stride, height);
+        const Side columns(x, size, int64_t(map_width), stride, width);
         if (rows.taps.empty() || columns.taps.empty()) continue;
         const int64_t across = words_across(columns.first, columns.last);
         scratch.resize(size_t(size * 64 * across));

@@ -24,7 +24,16 @@ struct RenderSource {
     return {job.windows.data[3 * i + 2], job.logits.shape[1], at.width, at.stride, job.width};
   }
 
+  // Looking at the windows on the CPU would make it wait: one that is not inside the maps has no pixels.
+  __device__ bool inside(int64_t i) const {
+    const int64_t* window = job.windows.data + 3 * i;
+    if (window[0] < 0 || window[0] >= job.levels_count) return false;
+    const RenderCudaJob::Level& at = level(i);
+    return window[1] >= 0 && window[1] < at.height && window[2] >= 0 && window[2] < at.width;
+  }
+
   __device__ CudaExtent extent(int64_t i) const {
+    if (!inside(i)) return {0, 0, 0, 0, false};
     const WindowSide down = rows(i), across = columns(i);
     return {int32_t(across.first), int32_t(down.first), int32_t(across.last), int32_t(down.last), false};
   }

@@ -18,6 +18,7 @@ struct RenderCudaJob {
   View<const int64_t, 2> windows;  // (N, 3): level, y, x
   int64_t height, width;           // of the image, in pixels
   float threshold;                 // a pixel is set where the interpolated logit is above
+  int64_t levels_count;
   Level levels[CudaPyramid::kMost];
 };
 

@@ -36,6 +36,18 @@ struct PsRoiArguments {
       for (int axis : {2, 3})
         require(array->shape[axis] <= 1 << 30, array->name, " has a side of ", array->shape[axis],
                 " elements, expected at most ", 1 << 30);
+    require(rule == "pool" || rule == "pool_whole" || rule == "align" || rule == "assemble", "rule is '",
+            rule, "', expected 'pool', 'pool_whole', 'align' or 'assemble'");
+    require(ratio < int64_t(1) << 31, "sampling_ratio is ", ratio, ", expected less than 2^31");
+    require(grid_height > 0 && grid_width > 0 && pooled.shape[2] % grid_height == 0 &&
+                pooled.shape[3] % grid_width == 0,
+            "the grid is ", grid_height, " x ", grid_width, ", expected to divide ", pooled.name, ", ",
+            pooled.shape[2], " x ", pooled.shape[3]);
+    const int64_t cells = grid_height * grid_width;  // each at most 2^30
+    require(pooled.shape[0] == boxes.shape[0] && maps.shape[1] % cells == 0 &&
+                maps.shape[1] / cells == pooled.shape[1],
+            maps.name, " with ", maps.shape[1], " channels, ", boxes.shape[0], " boxes and ", pooled.name,
+            " of ", pooled.shape[0], " with ", pooled.shape[1], " channels do not fit together");
   }
 
   template <class E>

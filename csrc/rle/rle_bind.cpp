@@ -1,6 +1,7 @@
 #include "rle/rle.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/dispatch.h"
 #include "core/operators.h"
@@ -178,6 +179,8 @@ void bind_box_iou(py::handle boxes, py::handle others, py::handle crowd, py::han
 py::tuple bind_pack(py::handle runs, py::handle offsets, int64_t height, int64_t width, int threads) {
   const Parts<uint32_t> all(runs, "runs", offsets);
   const ImageSize size = checked_size(height, width);
+  require(std::max(height, width) <= std::numeric_limits<int32_t>::max(), "size is (", height, ", ", width,
+          "), expected sides below 2^31");
   return to_arrays(make_each<PackedMask>(
       all.count(), kGrain, threads, [&](int64_t i, PackedMask& mask) { mask = pack_runs(all[i], size); }));
 }

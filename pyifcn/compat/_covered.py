@@ -11,10 +11,15 @@ _jit: Any = torch.jit
 
 
 def on_cpu(*args: Any, **kwargs: Any) -> bool:
-    """Whether all tensors of a call are plain ones on the CPU, which nothing traces or compiles."""
+    """Whether all tensors of a call are plain ones on the CPU.
+
+    Nothing traces, compiles or batches them, nor differentiates them forwards.
+    """
     if torch.compiler.is_compiling() or _jit.is_tracing():
         return False
-    if torch._C._len_torch_dispatch_stack():
+    if torch._C._len_torch_dispatch_stack() or torch._C._functorch.peek_interpreter_stack():
+        return False
+    if torch.autograd.forward_ad._current_level >= 0:
         return False
     values = list(_tensors([*args, *kwargs.values()]))
     return bool(values) and all(

@@ -6,8 +6,9 @@ the codes' bytes are those of pycocotools 2.0.11, with these differences:
 
 - A malformed code is a `ValueError` that names it, everywhere: characters that no code holds, runs
   that are cut off, negative, or do not sum to the image. So are coordinates that are not finite or
-  more than 2^28 pixels from the origin, and sizes of 2^32 pixels or more. pycocotools reads or
-  writes memory that is not its own for some of these and returns something for others.
+  more than 2^28 pixels from the origin, and sizes of 2^32 pixels or more, for `iou` sides of 2^31
+  or more. pycocotools reads or writes memory that is not its own for some of these and returns
+  something for others.
 - `encode` takes masks in any order of memory, not only Fortran's; whatever is not 0 is foreground,
   also where several such values stand side by side.
 - Where pycocotools wants compressed codes, uncompressed ones are taken too; `frPyObjects` also
@@ -42,6 +43,7 @@ from pyifcn._array import describe
 from pyifcn._runtime import cpu, num_threads
 from pyifcn.compat._replacement import Replacement
 from pyifcn.masks import Masks
+from pyifcn.masks.storage import checked_size
 
 __all__ = ["area", "decode", "encode", "frPyObjects", "iou", "merge", "toBbox"]
 
@@ -63,9 +65,9 @@ class _Codes(NamedTuple):
         return None
 
     def masks(self) -> Masks:
-        size = self.sizes[0].tolist()
+        size = checked_size(self.sizes[0].tolist())
         packed = cpu.rle_pack(self.runs, self.offsets, *size, num_threads())
-        return Masks._of((size[0], size[1]), *packed)
+        return Masks._of(size, *packed)
 
     def chosen(self, which: npt.NDArray[np.intp]) -> _Codes:
         parts = [self.runs[self.offsets[i] : self.offsets[i + 1]] for i in which]
@@ -184,7 +186,8 @@ def iou(dt: Any, gt: Any, pyiscrowd: Any) -> Any:
 
     Raises:
         TypeError: If `dt` or `gt` is of no such kind, or they are of different kinds.
-        ValueError: If a code is malformed, boxes are not (N, 4), or `pyiscrowd` has another length.
+        ValueError: If a code is malformed or has a side of 2^31 or more, boxes are not (N, 4), or
+            `pyiscrowd` has another length.
     """
     detections, truths = _objects(dt, "dt"), _objects(gt, "gt")
     crowd = np.array(pyiscrowd, dtype=np.uint8).astype(bool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,6 +103,10 @@ class CocoMixin(Storage):
                 what = describe(polygon)
                 raise TypeError(f"polygons[{i}] is {what}, expected a list of polygons")
             parts.extend(polygon)
+            if len(parts) > mask_offsets[i] and isinstance(parts[mask_offsets[i]], Real):
+                raise TypeError(
+                    f"polygons[{i}] is one polygon, expected a list of polygons for each mask"
+                )
             mask_offsets[i + 1] = len(parts)
         arrays = _coco.polygons_to_arrays(parts, mask_offsets, "polygons")
         runs = cpu.polygons_draw(*arrays, mask_offsets, *size, "polygons", num_threads())

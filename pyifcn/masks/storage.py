@@ -29,7 +29,14 @@ class Storage:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, size: Sequence[int], boxes: Any, offsets: Any, words: Any) -> None:
+    def __init__(
+        self, size: Sequence[int], boxes: Any = None, offsets: Any = None, words: Any = None
+    ) -> None:
+        if boxes is None or offsets is None or words is None:
+            raise TypeError(
+                "Masks takes size, boxes, offsets and words, as it stores them; "
+                "Masks.from_dense, from_rle and others make one of what you have"
+            )
         size = checked_size(size)
         arrays = {"boxes": boxes, "offsets": offsets, "words": words}
         for name, array in arrays.items():

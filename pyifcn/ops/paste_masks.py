@@ -121,6 +121,7 @@ def paste_masks(
     as_text(convention, "convention")
     if getattr(masks, "ndim", 3) == 4 and masks.shape[1] == 1:
         masks = masks[:, 0]
+    masks, boxes = detached(masks), detached(boxes)
     if out == "masks":
         assert threshold is not None
         return _paste_packed(masks, boxes, size, threshold, convention)
@@ -163,8 +164,8 @@ def _paste_packed(
 
 def _arguments(masks: Any, boxes: Any) -> tuple[Any, Any, Any, Any]:
     """What compiled code takes, and the module with what its functions take last."""
-    soft = contiguous(detached(masks), "masks", 3)
-    places = widened(contiguous(detached(boxes), "boxes", 2, soft))
+    soft = contiguous(masks, "masks", 3)
+    places = widened(contiguous(boxes, "boxes", 2, soft))
     module, execution = compiled(soft)
     if module is _runtime.cpu:  # a GPU reads half types
         soft = widened(soft)
