@@ -73,7 +73,9 @@ $(VENV)/pip.installed:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.3'
 	touch $@
 
-$(VENV)/tools.installed: $(VENV)/test.installed
+# With what the package needs, but not again after each of its changes.
+$(VENV)/tools.installed: $(VENV)/pip.installed
+	test -e $(VENV)/test.installed || $(MAKE) $(VENV)/test.installed
 	$(PIP_INSTALL) ruff mypy clang-format cython-lint cmake cython ninja pybind11 scikit-build-core
 	touch $@
 
