@@ -1,4 +1,4 @@
-"""Union, intersection and difference of masks against dense arrays."""
+"""Union, intersection, differences and complement of masks against dense arrays."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ DENSE = {
     "union": np.logical_or,
     "intersection": np.logical_and,
     "difference": lambda a, b: a & ~b,
+    "symmetric_difference": np.logical_xor,
 }
 
 
@@ -66,11 +67,24 @@ def test_operators(rng):
     assert a | b == a.union(b)
     assert a & b == a.intersection(b)
     assert a - b == a.difference(b)
+    assert a ^ b == a.symmetric_difference(b)
+    assert ~a == a.complement()
     assert (a - b) | (a & b) == a
     assert np.array_equal((a | b).area, a.area + b.area - (a & b).area)
     for wrong in (3, None, np.ones((12, 20, 90), bool)):
         with pytest.raises(TypeError):
             a | wrong
+        with pytest.raises(TypeError):
+            a ^ wrong
+
+
+@pytest.mark.parametrize("size", [*SIZES, (0, 5), (5, 0)])
+def test_complement(target, rng, size):
+    for count in (0, 1, 7):
+        dense = random_dense(rng, count, size)
+        masks = Masks.from_dense(dense)
+        assert ~masks == Masks.from_dense(~dense)
+        assert ~~masks == masks
 
 
 def test_torch_and_numpy(rng):
@@ -82,6 +96,7 @@ def test_torch_and_numpy(rng):
     assert isinstance(both.words, torch.Tensor)
     assert isinstance((a | b.to("cpu")).words, np.ndarray)
     assert isinstance(a.to("cpu").merge().words, torch.Tensor)
+    assert isinstance((~a.to("cpu")).words, torch.Tensor)
 
 
 def test_bad_input(rng):

@@ -1,9 +1,13 @@
-"""How good instance masks are: average recall, detection quality, results files.
+"""How good instance masks are: average recall and precision, detection quality, results files.
 
 Needs NumPy and Pillow, but not PyTorch.
 """
 
 from pyifcn.evaluation.average_precision import average_precision
+from pyifcn.evaluation.coco_average_precision import (
+    CocoAveragePrecision,
+    coco_average_precision,
+)
 from pyifcn.evaluation.matching import THRESHOLDS
 from pyifcn.evaluation.quality import (
     DetectionQuality,
@@ -17,10 +21,12 @@ from pyifcn.evaluation.table import report
 
 __all__ = [
     "THRESHOLDS",
+    "CocoAveragePrecision",
     "DetectionQuality",
     "MatchCounts",
     "average_precision",
     "average_recall",
+    "coco_average_precision",
     "coco_results",
     "detection_quality",
     "match_counts",

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from pyifcn._array import as_numpy
-from pyifcn.evaluation.matching import Labelled, TruthLike
+from pyifcn.evaluation.matching import Bools, Floats, Labelled, LabelledTruth, labelled
 from pyifcn.masks import Masks
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-
-
-class LabelledTruth(TruthLike, Protocol):
-    """A truth with categories, such as a `Sample`."""
-
-    @property
-    def labels(self) -> npt.NDArray[np.int64]:
-        """int64 (N,)."""
 
 
 def average_precision(
@@ -42,7 +28,7 @@ def average_precision(
     be wrong, does not count. The area is that under precision made falling, as in VOC 2010 and
     later; with `eleven_points` it is the mean at recall 0, 0.1, ..., 1, as in VOC 2007 and in the
     evaluation of MNC's code. COCO's evaluator differs in both: a prediction may take its second
-    best truth, and precision is read at 101 points.
+    best truth, and precision is read at 101 points: see `coco_average_precision`.
 
     Args:
         predictions: For each image its (masks, scores, labels), such as `Instances`.
@@ -54,6 +40,7 @@ def average_precision(
         "mAP@t" for each t, -1 where there is no truth; categories without truth are left out.
 
     Raises:
+        TypeError: If labels are not integers.
         ValueError: If the arguments do not fit together.
 
     Example:
@@ -68,8 +55,7 @@ def average_precision(
         raise ValueError(f"thresholds must be above 0 and at most 1, got {thresholds!r}")
     found: defaultdict[int, list[tuple[Floats, Bools, Bools]]] = defaultdict(list)
     total: defaultdict[int, int] = defaultdict(int)
-    for i, (prediction, truth) in enumerate(_pairs(predictions, truths)):
-        masks, scores, labels = _checked(prediction, truth, f"predictions[{i}]")
+    for masks, scores, labels, truth in labelled(predictions, truths):
         crowd = np.asarray(truth.crowd, bool)
         for label in np.unique(truth.labels[~crowd]).tolist():
             total[label] += int((truth.labels[~crowd] == label).sum())
@@ -86,33 +72,6 @@ def average_precision(
     ]
     means = np.mean(areas, 0).tolist() if areas else [-1.0] * len(levels)
     return {f"mAP@{t:g}": mean for t, mean in zip(levels.tolist(), means, strict=True)}
-
-
-def _pairs(predictions: Iterable[Any], truths: Iterable[Any]) -> Iterable[tuple[Any, Any]]:
-    predictions, truths = list(predictions), list(truths)
-    if len(predictions) != len(truths):
-        raise ValueError(
-            f"predictions and truths differ in length: {len(predictions)} and {len(truths)}"
-        )
-    return zip(predictions, truths, strict=True)
-
-
-def _checked(
-    prediction: Labelled, truth: LabelledTruth, name: str
-) -> tuple[Masks, Floats, npt.NDArray[np.int64]]:
-    masks, scores, labels = prediction
-    scores = as_numpy(scores, "scores").astype(np.float64)
-    labels = as_numpy(labels, "labels")
-    if scores.shape != (len(masks),) or labels.shape != (len(masks),):
-        raise ValueError(
-            f"{name} has {len(masks)} masks, scores of shape {scores.shape} and labels of shape "
-            f"{labels.shape}"
-        )
-    if np.isnan(scores).any():
-        raise ValueError(f"{name} has a score that is NaN")
-    if masks.size != truth.masks.size:
-        raise ValueError(f"{name} has masks of size {masks.size}, its truth {truth.masks.size}")
-    return masks.numpy(), scores, labels
 
 
 def _judge(masks: Masks, truth: Masks, crowd: Masks, levels: Floats) -> tuple[Bools, Bools]:

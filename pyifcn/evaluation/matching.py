@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
+from itertools import zip_longest
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,8 +12,15 @@ import numpy.typing as npt
 from pyifcn._array import as_numpy
 from pyifcn.masks import Masks
 
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """COCO's ten IoU thresholds."""
+
+AREAS = {"": (0, 1e10), "/small": (0, 32**2), "/medium": (32**2, 96**2), "/large": (96**2, 1e10)}
+"""COCO's ranges of areas in pixels; both bounds belong to a range."""
 
 Labelled = tuple[Masks, Any, Any]
 """Masks and arrays or tensors of their scores and labels, on any device."""
@@ -33,6 +41,14 @@ class TruthLike(Protocol):
         """Bool (N,)."""
 
 
+class LabelledTruth(TruthLike, Protocol):
+    """A truth with categories, such as a `Sample`; `areas` are used where there are any."""
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """int64 (N,)."""
+
+
 def ranked(
     predictions: Iterable[Prediction], truths: Iterable[TruthLike], limit: int | None = None
 ) -> Iterator[tuple[Masks, TruthLike]]:
@@ -42,56 +58,112 @@ def ranked(
         ValueError: If there are not as many predictions as truths, or masks, scores and image
             sizes disagree.
     """
-    try:
-        for i, (prediction, truth) in enumerate(zip(predictions, truths, strict=True)):
-            masks, scores = prediction[:2]
-            scores = as_numpy(scores, "scores").astype(np.float64)
-            if scores.shape != (len(masks),):
-                raise ValueError(
-                    f"predictions[{i}] has {len(masks)} masks and scores of shape {scores.shape}"
-                )
-            if np.isnan(scores).any():
-                raise ValueError(f"predictions[{i}] has a score that is NaN")
-            if masks.size != truth.masks.size:
-                raise ValueError(
-                    f"predictions[{i}] has masks of size {masks.size}, its truth {truth.masks.size}"
-                )
-            yield masks.numpy()[np.argsort(-scores, kind="stable")[:limit]], truth
-    except ValueError as error:
-        if "zip()" in str(error):
-            raise ValueError("predictions and truths differ in length") from None
-        raise
+    for i, (prediction, truth) in enumerate(_paired(predictions, truths)):
+        masks, scores = prediction[:2]
+        scores = as_numpy(scores, "scores").astype(np.float64)
+        if scores.shape != (len(masks),):
+            raise ValueError(
+                f"predictions[{i}] has {len(masks)} masks and scores of shape {scores.shape}"
+            )
+        _check(masks, scores, truth, i)
+        yield masks.numpy()[np.argsort(-scores, kind="stable")[:limit]], truth
 
 
-def takers(
-    iou: npt.NDArray[np.float64], thresholds: npt.NDArray[np.float64]
-) -> npt.NDArray[np.int64]:
-    """Which prediction takes each truth.
+def labelled(
+    predictions: Iterable[Labelled], truths: Iterable[LabelledTruth]
+) -> Iterator[tuple[Masks, Floats, Ints, LabelledTruth]]:
+    """Each image's masks, float64 scores and labels as given, beside its truth.
+
+    Raises:
+        TypeError: If labels are not integers.
+        ValueError: If there are not as many predictions as truths, or masks, scores, labels and
+            image sizes disagree.
+    """
+    for i, (prediction, truth) in enumerate(_paired(predictions, truths)):
+        masks, scores, labels = prediction
+        scores = as_numpy(scores, "scores").astype(np.float64)
+        labels = as_numpy(labels, "labels")
+        if scores.shape != (len(masks),) or labels.shape != (len(masks),):
+            raise ValueError(
+                f"predictions[{i}] has {len(masks)} masks, scores of shape {scores.shape} and "
+                f"labels of shape {labels.shape}"
+            )
+        if len(labels) and labels.dtype.kind not in "iu":
+            raise TypeError(f"predictions[{i}] has {labels.dtype} labels, expected integers")
+        if not np.shape(truth.labels) == np.shape(truth.crowd) == (len(truth.masks),):
+            raise ValueError(
+                f"truths[{i}] has {len(truth.masks)} masks, labels of shape "
+                f"{np.shape(truth.labels)} and crowd of shape {np.shape(truth.crowd)}"
+            )
+        _check(masks, scores, truth, i)
+        yield masks.numpy(), scores, labels.astype(np.int64), truth
+
+
+def in_ranges(areas: npt.ArrayLike) -> Bools:
+    """Which areas lie in each of `AREAS`: bool (4, N) of N areas."""
+    low, high = np.array(list(AREAS.values())).T[:, :, None]
+    return (areas >= low) & (areas <= high)
+
+
+def stated_areas(truth: TruthLike) -> npt.NDArray[Any]:
+    """The areas that the annotations state, by which COCO goes, else those of the masks: (N,)."""
+    areas = getattr(truth, "areas", None)
+    return np.asarray(truth.masks.area if areas is None else areas)
+
+
+def matches(
+    iou: Floats, thresholds: Floats, ignored: Bools | None = None, crowd: Bools | None = None
+) -> Ints:
+    """Which truth each prediction takes.
 
     In falling order of score every prediction takes the truth with the highest IoU of those that
-    nobody has taken, if that IoU is at or above the threshold; among equals the last.
+    nobody has taken, if that IoU is at or above the threshold; among equals the last. An ignored
+    truth is taken where no other can be, and one that is a crowd stays there to be taken.
 
     Args:
         iou: float64 (D, G), predictions by falling score.
-        thresholds: float64 (T,).
+        thresholds: float64 (T,), each above 0.
+        ignored: bool (G,), truths that come after all others; none by default.
+        crowd: bool (G,), the ignored ones that any number of predictions may take.
 
     Returns:
-        int64 (T, G), the prediction's index, or D for a truth that nobody takes.
+        int64 (T, D), the truth's index, or -1 for a prediction that takes none.
     """
-    count = len(iou)
     thresholds = np.minimum(thresholds, 1 - 1e-10)
-    wanted = []
-    close = iou >= thresholds.min(initial=1)
-    for d in np.flatnonzero(close.any(1)).tolist():
-        pairs = sorted((iou[d, g], g) for g in np.flatnonzero(close[d]).tolist())
-        wanted.append((d, pairs[::-1]))
-    taken = np.full((len(thresholds), iou.shape[1]), count, dtype=np.int64)
-    for by, threshold in zip(taken, thresholds.tolist(), strict=True):
-        for d, pairs in wanted:
-            for value, g in pairs:
-                if value < threshold:
-                    break
-                if by[g] == count:
-                    by[g] = d
-                    break
-    return taken
+    d, g = np.nonzero(iou >= thresholds.min(initial=1))
+    last = np.zeros(len(g), bool) if ignored is None else ignored[g]
+    order = np.lexsort((-g, -iou[d, g], last, d))
+    pairs = list(zip(*(x[order].tolist() for x in (d, g, iou[d, g])), strict=True))
+    stays = [False] * iou.shape[1] if crowd is None else crowd.tolist()
+    found = np.full((len(thresholds), len(iou)), -1, dtype=np.int64)
+    for row, threshold in zip(found, thresholds.tolist(), strict=True):
+        taken: dict[int, int] = {}
+        gone: set[int] = set()
+        for prediction, truth, value in pairs:
+            if value >= threshold and prediction not in taken and truth not in gone:
+                taken[prediction] = truth
+                if not stays[truth]:
+                    gone.add(truth)
+        row[list(taken)] = list(taken.values())
+    return found
+
+
+def _paired(predictions: Iterable[Any], truths: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Both side by side, one image at a time."""
+    sizes = [len(some) for some in (predictions, truths) if isinstance(some, Sized)]
+    if len(set(sizes)) > 1:
+        raise ValueError(f"predictions and truths differ in length: {sizes[0]} and {sizes[1]}")
+    end = object()
+    for pair in zip_longest(predictions, truths, fillvalue=end):
+        if pair[0] is end or pair[1] is end:
+            raise ValueError("predictions and truths differ in length")
+        yield pair
+
+
+def _check(masks: Masks, scores: Floats, truth: TruthLike, i: int) -> None:
+    if np.isnan(scores).any():
+        raise ValueError(f"predictions[{i}] has a score that is NaN")
+    if masks.size != truth.masks.size:
+        raise ValueError(
+            f"predictions[{i}] has masks of size {masks.size}, its truth {truth.masks.size}"
+        )

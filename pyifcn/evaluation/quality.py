@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pyifcn.evaluation.matching import THRESHOLDS, Prediction, TruthLike, ranked, takers
+from pyifcn.evaluation.matching import THRESHOLDS, Prediction, TruthLike, matches, ranked
 from pyifcn.masks import Masks
 
 
@@ -122,16 +122,13 @@ def detection_quality(
 
 def _counts(masks: Masks, truth: TruthLike, levels: npt.NDArray[np.float64]) -> list[list[int]]:
     crowd = np.asarray(truth.crowd, dtype=bool)
-    taken = takers(masks.iou(truth.masks[~crowd]), levels)
+    taken = matches(masks.iou(truth.masks[~crowd]), levels)
     shares = masks.iou(truth.masks[crowd], kind="iof").max(1, initial=0)
     tp, fp, fn = [], [], []
-    for by, level in zip(taken, levels, strict=True):
-        excused = shares >= level
-        hits = by[by < len(masks)]
-        excused[hits] = False
-        tp.append(len(hits))
-        fp.append(len(masks) - len(hits) - int(excused.sum()))
-        fn.append(len(by) - len(hits))
+    for right, level in zip(taken >= 0, levels, strict=True):
+        tp.append(int(right.sum()))
+        fp.append(int((~right & (shares < level)).sum()))
+        fn.append(int((~crowd).sum()) - tp[-1])
     return [tp, fp, fn]
 
 

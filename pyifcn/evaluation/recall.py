@@ -6,9 +6,16 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from pyifcn.evaluation.matching import THRESHOLDS, Prediction, TruthLike, ranked, takers
-
-_AREAS = {"": (0, 1e10), "/small": (0, 32**2), "/medium": (32**2, 96**2), "/large": (96**2, 1e10)}
+from pyifcn.evaluation.matching import (
+    AREAS,
+    THRESHOLDS,
+    Prediction,
+    TruthLike,
+    in_ranges,
+    matches,
+    ranked,
+    stated_areas,
+)
 
 
 def average_recall(
@@ -44,21 +51,18 @@ def average_recall(
     """
     if not max_proposals or min(max_proposals) < 1:
         raise ValueError(f"max_proposals must be positive numbers, got {max_proposals!r}")
-    found = {(n, name): np.zeros(len(THRESHOLDS)) for n in max_proposals for name in _AREAS}
-    total = dict.fromkeys(_AREAS, 0)
+    found = {(n, name): np.zeros(len(THRESHOLDS)) for n in max_proposals for name in AREAS}
+    total = dict.fromkeys(AREAS, 0)
     for masks, truth in ranked(predictions, truths, max(max_proposals)):
         labels = getattr(truth, "labels", None)
         order = np.arange(len(truth.masks)) if labels is None else np.argsort(labels, kind="stable")
         order = order[~np.asarray(truth.crowd, dtype=bool)[order]]
-        areas = getattr(truth, "areas", None)
-        areas = (truth.masks.area if areas is None else areas)[order]
         iou = masks.iou(truth.masks[order])
-        for name, (low, high) in _AREAS.items():
-            counted = (areas >= low) & (areas <= high)
-            ranks = takers(iou[:, counted], THRESHOLDS)
+        for name, counted in zip(AREAS, in_ranges(stated_areas(truth)[order]), strict=True):
+            taken = matches(iou[:, counted], THRESHOLDS)
             total[name] += int(counted.sum())
             for n in max_proposals:
-                found[n, name] += (ranks < min(n, len(masks))).sum(1)
+                found[n, name] += (taken[:, :n] >= 0).sum(1)
     return {
         f"AR@{n}{name}": float(np.mean(hits / total[name])) if total[name] else -1.0
         for (n, name), hits in found.items()

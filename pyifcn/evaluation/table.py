@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pyifcn.evaluation.coco_average_precision import CocoAveragePrecision
+from pyifcn.evaluation.matching import AREAS
 from pyifcn.evaluation.quality import DetectionQuality
 
 
@@ -11,13 +13,15 @@ def report(
     recall: Mapping[str, float],
     quality: DetectionQuality | None = None,
     precision: Mapping[str, float] | None = None,
+    coco: CocoAveragePrecision | None = None,
 ) -> str:
-    """What `average_recall`, `detection_quality` and `average_precision` give, as small tables.
+    """What this package's functions measure, as small tables.
 
     Args:
         recall: The result of `average_recall`.
         quality: The result of `detection_quality`, if there is any.
         precision: The result of `average_precision`, if there is any.
+        coco: The result of `coco_average_precision`, if there is any.
 
     Returns:
         Lines of text; a dash stands where there was nothing to find.
@@ -28,9 +32,10 @@ def report(
         AR@10            0.250       -   0.300   0.000
     """
     lines = [_line("", ("all", "small", "medium", "large"))]
-    for name in recall:
+    figures = {**recall, **(coco.figures if coco else {})}
+    for name in figures:
         if "/" not in name:
-            parts = [recall[name + part] for part in ("", "/small", "/medium", "/large")]
+            parts = [figures[name + part] for part in AREAS if name + part in figures]
             lines.append(_line(name, list(map(_cell, parts))))
     lines += [_line(name, [_cell(value)]) for name, value in (precision or {}).items()]
     if quality is not None:
