@@ -9,7 +9,9 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from itertools import takewhile
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, cast
 
 try:
     import click
+    from click.core import ParameterSource
     from tqdm import tqdm
 except ModuleNotFoundError:
     print('pyifcn: the program needs more packages: pip install "pyifcn[models]"', file=sys.stderr)
@@ -28,10 +31,12 @@ import pyifcn
 
 if TYPE_CHECKING:
     from pyifcn.data import AnnotatedImages, Sample, Truth
+    from pyifcn.evaluation import CocoAveragePrecision
     from pyifcn.evaluation.matching import Labelled, Prediction
     from pyifcn.evaluation.results import Result
     from pyifcn.inference import HostInstances
     from pyifcn.models import Network
+    from pyifcn.training import Config
 
 _T = TypeVar("_T")
 _TOO_LARGE = ("allocate memory", "out of memory", "size calculation overflowed")
@@ -82,7 +87,7 @@ def _examples(*lines: str) -> str:
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_examples(
         "pyifcn demo",
-        "pyifcn propose photos/ --output proposals.json --overlay overlays/",
+        "pyifcn propose cells/ --output proposals.json --overlay overlays/",
         "pyifcn evaluate --weights nuclei --images images/ --annotations val.json",
     ),
 )
@@ -109,7 +114,7 @@ _weights_option = click.option(
 )
 _backbone_option = click.option(
     "--backbone",
-    type=click.Choice(["residual", "squeezenet", "squeezenet_pyramid", "vgg16"]),
+    type=click.Choice(["residual", "residual_large", "squeezenet", "squeezenet_pyramid", "vgg16"]),
     help="Instead of the preset's.",
 )
 _pretrained_option = click.option(
@@ -184,8 +189,8 @@ def demo(output: Path, seed: int, weights: str) -> None:
 @program.command(
     epilog=_examples(
         "pyifcn propose cell.png",
-        "pyifcn propose photos/ --output found.json --overlay overlays/ --score-threshold 0.5",
-        "pyifcn propose photos/ --output found/ --on-error skip",
+        "pyifcn propose cells/ --output found.json --overlay overlays/ --score-threshold 0.5",
+        "pyifcn propose photos/ --weights photos --output found/ --on-error skip",
         "pyifcn propose s3://bucket/images.parquet --output s3://bucket/found/ --engine ray",
     )
 )
@@ -194,8 +199,8 @@ def demo(output: Path, seed: int, weights: str) -> None:
 @click.option(
     "--output",
     metavar="JSON|DIR|URL",
-    help="COCO results of all images; or a folder for Parquet files. [default: proposals.json, or "
-    "proposals/ with --engine]",
+    help="COCO results of all images, in a file that ends in .json; or a folder, which exists or "
+    "ends in /, for Parquet files. [default: proposals.json, or proposals/ with --engine]",
 )
 @click.option(
     "--overlay",
@@ -269,7 +274,8 @@ def propose(
 ) -> None:
     """Find the instances in IMAGES: files, Parquet files of paths or images, or folders of them.
 
-    Of a folder, what has a name that begins with a dot is left out.
+    Of a folder, what has a name that begins with a dot is left out, and folders in it are not
+    searched.
 
     Writes a COCO results list: image_id, file_name, category_id, bbox (x, y, width, height),
     score and segmentation (run-length code) of each instance. The category is what the network
@@ -285,15 +291,19 @@ def propose(
         "all_proposals": all_proposals,
     }
     output = output or ("proposals/" if engine else "proposals.json")
-    if not engine and not _is_folder(output):
+    folder = _is_folder(output)
+    if engine and not folder:
+        raise click.UsageError(
+            f"--engine writes a folder of Parquet files, not {output}", click.get_current_context()
+        )
+    if not folder:
         _propose_json(
             images, Path(output), overlay, annotations, on_error, workers, weights, device, asked
         )
         return
-    if overlay is not None or output.endswith(".json"):
+    if overlay is not None:
         raise click.UsageError(
-            f"{'--overlay' if overlay else output} goes with a json file of results, not a folder",
-            click.get_current_context(),
+            "--overlay goes with a json file of results, not a folder", click.get_current_context()
         )
     from pyifcn.inference import Finder, propose_images
 
@@ -338,6 +348,8 @@ def _propose_json(
     paths = _image_paths(map(Path, images))
     ids, category = _image_ids(paths, annotations)
     _check_output(output)
+    if overlay is not None:
+        _check_apart(overlay, paths)
     overlays = {path: overlay / f"{path.stem}.png" for path in paths} if overlay else {}
     read = [*paths, Path(weights), *([annotations] if annotations else [])]
     _check_kept(read, [output, *overlays.values()])
@@ -392,7 +404,17 @@ def _show(bar: Any, done: int, total: int) -> None:
 
 
 def _is_folder(output: str) -> bool:
-    return output.endswith(("/", os.sep)) or "://" in output or Path(output).is_dir()
+    """Whether results go to a folder of Parquet files rather than to a json file."""
+    if output.endswith(("/", os.sep)) or Path(output).is_dir():
+        return True
+    if output.lower().endswith(".json"):
+        return False
+    if "://" in output:
+        return True
+    raise click.UsageError(
+        f"--output must end in / for a folder or in .json for a file of results, got {output}",
+        click.get_current_context(),
+    )
 
 
 class _TrainCommand(click.Command):
@@ -427,8 +449,27 @@ def _config_options() -> list[click.Parameter]:
     ]
 
 
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _config(preset: str, head: str, changes: Mapping[str, Any]) -> Config:
+    """The configuration that options ask for; an error begins with the option at fault."""
+    from pyifcn import training
+
+    try:
+        return training.preset(preset, head, **changes)
+    except ValueError as error:
+        name, _, rest = str(error).partition(" ")
+        raise click.UsageError(f"{_flag(name)} {rest}", click.get_current_context()) from None
+
+
 def _config_option(field: dataclasses.Field[Any], text: str) -> click.Option:
-    flag = "--" + field.name.replace("_", "-")
+    from pyifcn.training.config import CHOICES
+
+    flag = _flag(field.name)
+    if field.name in CHOICES:
+        return click.Option([flag], type=click.Choice(CHOICES[field.name]), help=text)
     if isinstance(field.default, bool):
         return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=text)
     if not isinstance(field.default, tuple):
@@ -534,15 +575,13 @@ def train(
     given = {name: value for name, value in changes.items() if value is not None}
     loaded = load(weights) if weights else None
     head = loaded.kind if loaded else head or "instance_fcn"
-    config = training.preset(preset, head, **given)
-    data = _open(annotations, images, kind, split, on_error)
-    if data.images is None:
-        raise click.UsageError("give --images", click.get_current_context())
+    config = _config(preset, head, given)
+    data = _open_images(annotations, images, kind, split, on_error)
     torch.manual_seed(config.seed)
     model = loaded or training.network(
         preset, backbone, pretrained, head=head, width=width, categories=data.categories
     )
-    with training.processes(_device(device)) as own:
+    with _warnings_as_lines(), training.processes(_device(device)) as own:
         training.train(model.to(own), data, config, output, tensorboard=tensorboard)
         if training.is_first():
             click.echo(f"trained {config.steps} steps: {output / 'weights.safetensors'}")
@@ -597,12 +636,13 @@ def evaluate(
     Prints the average recall of the first 10, 100 and 1000 instances of an image (IoU of masks
     0.5 to 0.95, categories ignored, as COCO's evaluator has it), and TP / (TP + FP + FN) at each
     IoU. Where the weights know categories, or the results tell more than one of the annotations',
-    also mAP at IoU 0.5 and 0.7 by the VOC's rules, of all instances whatever their score and
-    number.
+    also COCO's AP of the 100 best instances of an image and category, and mAP at IoU 0.5 and 0.7
+    by the VOC's rules, of all instances whatever their score and number.
     """
     from pyifcn.evaluation import (
         average_precision,
         average_recall,
+        coco_average_precision,
         detection_quality,
         read_results,
         report,
@@ -611,18 +651,21 @@ def evaluate(
     not_one = click.UsageError("give either --images or --results", click.get_current_context())
     if images is not None and results is not None:
         raise not_one
+    if results is not None:
+        _refuse_given("weights", "max_proposals", "all_proposals", "device")
     data = _open(annotations, images, kind, split, on_error)
     if data.images is None and results is None:
         raise not_one
-    known = {record["id"] for record in data.records}
+    records = data.records
     for condition in where:
-        data = data.filter(_matcher(condition))
+        data = data.filter(_matcher(condition, records))
     if not len(data):
         raise click.ClickException(f"{annotations} has no such images")
     truths = [data.truth(i) for i in range(len(data))]
     if results is not None:
-        found = read_results(results)
-        _check_known(found, known, results, annotations)
+        found = _with_known_ids(read_results(results), records, results)
+        _check_known(found, {record["id"] for record in records}, results, annotations)
+        _count_missing(found, truths)
         predictions, labelled = _predictions(found, truths, data.categories)
     else:
         model = _load(weights, device)
@@ -630,13 +673,90 @@ def evaluate(
     recall = average_recall(predictions, truths)
     quality = detection_quality(predictions, truths)
     precision = average_precision(labelled, truths) if labelled else {}
+    coco = coco_average_precision(labelled, truths) if labelled else None
     if as_json:
         measured = {"images": len(truths), "instances": sum(len(t.masks) for t in truths)}
         by_iou = {f"{t:.2f}": q for t, q in zip(quality.thresholds, quality.quality, strict=True)}
-        click.echo(json.dumps(measured | recall | precision | {"quality": by_iou}, indent=2))
+        figures = recall | precision | (_coco_figures(coco, data.categories) if coco else {})
+        click.echo(json.dumps(measured | figures | {"quality": by_iou}, indent=2))
     else:
-        click.echo(report(recall, quality, precision))
+        click.echo(report(recall, quality, precision, coco))
     _count_skipped(data)
+
+
+def _coco_figures(
+    coco: CocoAveragePrecision, categories: Mapping[int, str]
+) -> dict[str, float | dict[str, float]]:
+    """The figures, and AP by the names of the categories that have instances."""
+    named = {
+        categories.get(label, str(label)): value
+        for label, value in coco.per_category.items()
+        if not math.isnan(value)
+    }
+    return {**coco.figures, "AP/category": named}
+
+
+def _refuse_given(*names: str) -> None:
+    """Fail if options that say what to run are given with results to measure."""
+    context = click.get_current_context()
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name in names
+        and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(
+            f"--results runs no weights: leave out {' and '.join(given)}", context
+        )
+
+
+def _with_known_ids(
+    found: Mapping[int | str, Result], records: Sequence[dict[str, Any]], path: Path
+) -> Mapping[int | str, Result]:
+    """The results by the annotations' ids, if they have none of these but file names or text."""
+    if not found or any(record["id"] in found for record in records):
+        return found
+    by_text = {str(record["id"]): record["id"] for record in records}
+    by_name, names = _ids_by_name(records), _file_names(path)
+    renamed: dict[int | str, Result] = {}
+    for old, result in found.items():
+        if old in names:
+            name = Path(names[old])
+            known = [by_name[n] for n in (str(name), name.name, name.stem) if n in by_name]
+        else:
+            known = [by_text[str(old)]] if str(old) in by_text else []
+        new = known[0] if known else old
+        if new in renamed:
+            raise click.ClickException(f"{path} has results of the image {new!r} under two ids")
+        renamed[new] = result
+    return renamed
+
+
+def _ids_by_name(records: Sequence[dict[str, Any]]) -> dict[str, int | str]:
+    """Ids by file name, and by base name and stem where one image alone has it."""
+    ids: dict[str, int | str] = {}
+    for shorter in (str, lambda name: Path(name).name, lambda name: Path(name).stem):
+        names = [shorter(record["file_name"]) for record in records]
+        counts = Counter(names)
+        for name, record in zip(names, records, strict=True):
+            if counts[name] == 1:
+                ids.setdefault(name, record["id"])
+    return ids
+
+
+def _file_names(results: Path) -> dict[int | str, str]:
+    """The file name that results keep beside an image's id."""
+    from pyifcn.data.checks import read_json
+
+    names = {record["image_id"]: record.get("file_name") for record in read_json(results)}
+    return {image_id: name for image_id, name in names.items() if isinstance(name, str)}
+
+
+def _count_missing(found: Collection[int | str], truths: Sequence[Truth]) -> None:
+    missing = sum(truth.image_id not in found for truth in truths)
+    if missing:
+        click.echo(f"pyifcn: {missing} of {len(truths)} images have no results", err=True)
 
 
 def _check_known(
@@ -646,7 +766,8 @@ def _check_known(
     unknown = sum(image_id not in known for image_id in found)
     if unknown and unknown == len(found):
         raise click.ClickException(
-            f"{results} has results of no image of {annotations}, but of {next(iter(found))!r}"
+            f"{results} has results of no image of {annotations}, but of {next(iter(found))!r}: "
+            f"propose with --annotations {annotations} writes its ids"
         )
     if unknown:
         click.echo(
@@ -706,7 +827,13 @@ def _best(found: HostInstances, threshold: float, most: int | None) -> Predictio
 )
 @click.option("--images", type=_PATH, metavar="DIR", help="The folder of the images.")
 @click.option("--annotations", type=_PATH, metavar="PATH", help="Annotations to train on.")
-@click.option("--val", type=_PATH, metavar="PATH", help="Annotations to measure on.")
+@_format_option
+@_split_option
+@_on_error_option
+@click.option(
+    "--val", type=_PATH, metavar="PATH", help="Annotations to measure on, if not the same."
+)
+@click.option("--val-split", metavar="NAME", help="Which list of these, for example val.")
 @click.option(
     "--output",
     type=_PATH,
@@ -735,7 +862,11 @@ def compare(
     preset: str,
     images: Path | None,
     annotations: Path | None,
+    kind: str | None,
+    split: str | None,
+    on_error: str,
     val: Path | None,
+    val_split: str | None,
     output: Path,
     heads: str,
     views: str,
@@ -751,32 +882,38 @@ def compare(
     from pyifcn import comparison
     from pyifcn.data import SyntheticShapes
 
-    train_data: Sequence[Sample]
-    val_data: Sequence[Sample]
-    if images is not None and annotations is not None and val is not None:
-        train_data, val_data = (
-            _open(path, images, None, None, "refuse") for path in (annotations, val)
-        )
-    elif images or annotations or val or preset != "shapes":
+    given = {name: value for name, value in changes.items() if value is not None}
+    _config(preset, "instance_fcn", given)
+    opened: list[AnnotatedImages] = []
+    if annotations is not None and (val is not None or val_split is not None):
+        opened = [
+            _open_images(annotations, images, kind, split, on_error),
+            _open_images(val or annotations, images, kind, val_split, on_error),
+        ]
+    elif images or annotations or val or kind or split or val_split or preset != "shapes":
         raise click.UsageError(
-            "give all of --images, --annotations and --val", click.get_current_context()
+            "give --annotations, and --val or --val-split", click.get_current_context()
         )
-    else:
-        train_data = SyntheticShapes(400, size=(128, 128))
-        val_data = SyntheticShapes(60, size=(128, 128), seed=1)
-    comparison.compare(
-        train_data,
-        val_data,
-        output,
-        preset=preset,
-        heads=[head.strip() for head in heads.split(",")],
-        views=[view.strip() for view in views.split(",")],
-        changes={name: value for name, value in changes.items() if value is not None},
-        backbone=backbone,
-        pretrained=pretrained,
-        device=_device(device),
-        echo=click.echo,
-    )
+    chosen: list[Sequence[Sample]] = [*opened] or [
+        SyntheticShapes(400, size=(128, 128)),
+        SyntheticShapes(60, size=(128, 128), seed=1),
+    ]
+    with _warnings_as_lines():
+        comparison.compare(
+            chosen[0],
+            chosen[1],
+            output,
+            preset=preset,
+            heads=[head.strip() for head in heads.split(",")],
+            views=[view.strip() for view in views.split(",")],
+            changes=given,
+            backbone=backbone,
+            pretrained=pretrained,
+            device=_device(device),
+            echo=click.echo,
+        )
+    for data in opened:
+        _count_skipped(data)
 
 
 @program.command()
@@ -828,9 +965,32 @@ def _open(
     return data
 
 
+def _open_images(
+    annotations: Path, images: Path | None, kind: str | None, split: str | None, on_error: str
+) -> AnnotatedImages:
+    """A data set with its images."""
+    data = _open(annotations, images, kind, split, on_error)
+    if data.images is None:
+        raise click.UsageError("give --images", click.get_current_context())
+    return data
+
+
 def _count_skipped(data: AnnotatedImages) -> None:
     if data.skipped:
         click.echo(f"pyifcn: {len(data)} images used, {len(data.skipped)} errors skipped", err=True)
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Warnings in the program's own words, without the place in the code."""
+    import warnings
+
+    def show(message: Warning | str, *place: Any, **more: Any) -> None:
+        click.echo(f"pyifcn: {message}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def _load(weights: str, device: str | None) -> Network:
@@ -847,11 +1007,16 @@ def _device(asked: str | None) -> str:
     return asked or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _matcher(condition: str) -> Callable[[dict[str, Any]], bool]:
+def _matcher(condition: str, records: Iterable[dict[str, Any]]) -> Callable[[dict[str, Any]], bool]:
     key, equals, value = condition.partition("=")
     if not equals:
         raise click.UsageError(
             f"--where must be KEY=VALUE, got {condition!r}", click.get_current_context()
+        )
+    keys = dict.fromkeys(known for record in records for known in record)
+    if key not in keys:
+        raise click.ClickException(
+            f"--where {condition}: no image has {key!r}, but {', '.join(keys)}"
         )
     return lambda record: str(record.get(key)) == value
 
@@ -867,7 +1032,9 @@ def _image_paths(given: Iterable[Path]) -> list[Path]:
             found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
             shown = [p for p in found if not p.name.startswith(".")]
             if not shown:
-                raise click.ClickException(f"no images in {path}")
+                inner = any(p.is_dir() for p in path.iterdir())
+                hint = ": folders in it are not searched" if inner else ""
+                raise click.ClickException(f"no images in {path}{hint}")
             paths += shown
         elif path.exists():
             paths.append(path)
@@ -934,6 +1101,13 @@ def _check_output(path: Path) -> None:
         raise click.ClickException(f"the folder {folder} does not exist")
     if not os.access(folder, os.W_OK):
         raise click.ClickException(f"the folder {folder} is not writable")
+
+
+def _check_apart(overlay: Path, images: Iterable[Path]) -> None:
+    """Fail if overlays would lie among the images."""
+    folders = {image.parent for image in images}
+    if os.path.realpath(overlay) in map(os.path.realpath, folders):
+        raise click.ClickException(f"--overlay must not be a folder of the inputs, got {overlay}")
 
 
 def _check_kept(read: Iterable[Path], written: Iterable[Path]) -> None:

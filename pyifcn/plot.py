@@ -9,7 +9,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+
+try:
+    from PIL import Image, ImageDraw, ImageFont
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] != "PIL":
+        raise
+    raise ImportError(
+        f'pyifcn.plot needs {error.name}; install it with: pip install "pyifcn[data]"'
+    ) from None
 
 from pyifcn.masks import Masks
 from pyifcn.ops.assemble import assemble
@@ -76,7 +84,7 @@ def overlay(
         uint8 RGB (scale H, scale W, 3).
 
     Raises:
-        TypeError: ``image`` is not uint8 (H, W, 3).
+        TypeError: ``image`` is not uint8 (H, W, 3), or ``masks`` are not `Masks`.
         ValueError: ``masks`` are of another size.
 
     Example:
@@ -84,6 +92,12 @@ def overlay(
         >>> overlay(image, Masks.from_dense(np.ones((1, 4, 6), bool)), scale=2).shape
         (8, 12, 3)
     """
+    if not isinstance(image, np.ndarray):
+        raise TypeError(f"image must be a uint8 array (H, W, 3), got {type(image).__name__}")
+    if not isinstance(masks, Masks):
+        raise TypeError(
+            f"masks must be Masks, which Masks.from_dense makes, got {type(masks).__name__}"
+        )
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise TypeError(f"image must be uint8 (H, W, 3), got {image.dtype} {image.shape}")
     height, width = image.shape[:2]

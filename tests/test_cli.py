@@ -205,19 +205,25 @@ def test_propose_finds_the_annotations_of_images_with_one_name(run, network, tmp
 def test_propose_writes_over_nothing_that_it_reads(run, network, tmp_path):
     write_annotations(tmp_path / "a.json", write_images(tmp_path / "images", 1))
     (tmp_path / "link.json").symlink_to("a.json")
-    (tmp_path / "weights").write_bytes(b"some")
-    image = "images/cell0.png"
+    (tmp_path / "weights.json").write_bytes(b"some")
     kept = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     for options, named in [
-        (["--output", image], image),
         (["--annotations", "a.json", "--output", "a.json"], "a.json"),
         (["--annotations", "a.json", "--output", "link.json"], "link.json"),
-        (["--weights", "weights", "--output", "weights"], "weights"),
-        (["--overlay", "images"], image),
+        (["--weights", "weights.json", "--output", "weights.json"], "weights.json"),
     ]:
         error = refused(run("propose", "images", *options))
         assert error == f"pyifcn: {named} is an input and would be overwritten\n"
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == kept
+
+
+@pytest.mark.parametrize("given", ["images", "images/cell0.png"])
+def test_propose_refuses_to_write_overlays_among_its_images(run, network, tmp_path, given):
+    write_images(tmp_path / "images", 1)
+    for folder in ("images", tmp_path / "images/../images"):
+        error = refused(run("propose", given, "--overlay", folder))
+        assert error == f"pyifcn: --overlay must not be a folder of the inputs, got {folder}\n"
+    assert run("propose", given, "--overlay", "images/overlays")[0] == 0
 
 
 def test_propose_refuses_to_write_parts_among_its_images(run, network, tmp_path):
@@ -231,8 +237,9 @@ def test_propose_refuses_to_write_parts_among_its_images(run, network, tmp_path)
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
 def test_propose_replaces_files_alone(run, network, tmp_path):
     write_images(tmp_path / "images", 1)
-    os.mkfifo(tmp_path / "pipe")
-    for special in ("pipe", "/dev/null"):
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "null.json").symlink_to("/dev/null")
+    for special in ("pipe.json", "null.json"):
         error = refused(run("propose", "images", "--output", special))
         assert error == f"pyifcn: {special} exists and is not a regular file\n"
     (tmp_path / "other").mkdir()
@@ -255,6 +262,7 @@ def test_propose_leaves_out_hidden_files_and_does_no_file_twice(run, network, tm
 def test_propose_refuses_bad_input_and_leaves_no_results(run, network, tmp_path):
     write_images(tmp_path, 1)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "outer/inner").mkdir(parents=True)
     (tmp_path / "note.txt").write_text("no image")
     whole = (tmp_path / "cell0.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
@@ -263,7 +271,8 @@ def test_propose_refuses_bad_input_and_leaves_no_results(run, network, tmp_path)
     for arguments, expected in [
         (["missing.png"], "missing.png does not exist"),
         ([], "Missing argument 'IMAGES...'"),
-        (["empty"], "no images in empty"),
+        (["empty"], "no images in empty\n"),
+        (["outer"], "no images in outer: folders in it are not searched"),
         (["cell0.png", "note.txt"], "note.txt is not an image"),
         (["cell0.png", "cut.png"], "cut.png"),
         (["cell0.png", "same"], "cell0.png and same/cell0.jpg"),
@@ -275,7 +284,10 @@ def test_propose_refuses_bad_input_and_leaves_no_results(run, network, tmp_path)
         (["cell0.png", "--annotations", "none.json"], "none.json does not exist"),
         (["cell0.png", "--output", "no/such/folder.json"], "no/such does not exist"),
         (["cell0.png", "--output", "found/", "--overlay", "o"], "--overlay goes with a json file"),
-        (["cell0.png", "--output", "a.json", "--engine", "local"], "a.json goes with a json file"),
+        (
+            ["cell0.png", "--output", "a.json", "--engine", "local"],
+            "--engine writes a folder of Parquet files, not a.json",
+        ),
         (["images.parquet"], "images.parquet needs a folder to write to"),
         (["s3://bucket/images/"], "s3://bucket/images/ needs a folder to write to"),
         (["cell0.png", "--overlay", "note.txt"], "note.txt"),
@@ -284,6 +296,16 @@ def test_propose_refuses_bad_input_and_leaves_no_results(run, network, tmp_path)
         assert expected in refused(run("propose", *arguments))
         assert not (tmp_path / "proposals.json").exists()
     assert "No such command 'propos'" in refused(run("propos"))
+
+
+@pytest.mark.parametrize("engine", [(), ("--engine", "local")])
+@pytest.mark.parametrize("name", ["found", "found.parquet", "out.csv", "note.txt"])
+def test_propose_does_not_guess_what_an_output_is(run, network, tmp_path, name, engine):
+    write_images(tmp_path, 1)
+    (tmp_path / "note.txt").write_text("a file")
+    error = refused(run("propose", "cell0.png", "--output", name, *engine))
+    assert f"must end in / for a folder or in .json for a file of results, got {name} (" in error
+    assert not (tmp_path / name).exists() or name == "note.txt"
 
 
 def test_propose_skips_what_cannot_be_read_when_told_to(run, network, tmp_path):
@@ -334,6 +356,11 @@ def test_weights_that_are_none(run, tmp_path):
     assert "none.safetensors" in refused(
         run("propose", "cell0.png", "--weights", "none.safetensors")
     )
+    (tmp_path / "run").mkdir()
+    assert "run is neither a file" in refused(run("propose", "cell0.png", "--weights", "run"))
+    (tmp_path / "run/weights.safetensors").write_bytes(b"not weights")
+    error = refused(run("propose", "cell0.png", "--weights", "run"))
+    assert error == f"pyifcn: run is a folder: give {Path('run/weights.safetensors')}\n"
     (tmp_path / "bad.safetensors").write_bytes(b"not weights")
     assert "bad.safetensors" in refused(run("propose", "cell0.png", "--weights", "bad.safetensors"))
 
@@ -408,13 +435,72 @@ def test_evaluate_says_which_results_have_no_annotations(run, tmp_path):
         return run("evaluate", "--results", "found.json", "--annotations", "truth.json", *options)
 
     error = refused(evaluate(["cell0", "cell1"]))
-    assert error == "pyifcn: found.json has results of no image of truth.json, but of 'cell0'\n"
-    status, _, err = evaluate([10, 3, 4, 4])
-    assert (status, err.count("\n")) == (0, 1)
+    assert error == (
+        "pyifcn: found.json has results of no image of truth.json, but of 'cell0': "
+        "propose with --annotations truth.json writes its ids\n"
+    )
+    status, _, err = evaluate([10, 11, 3, 4, 4])
+    assert status == 0
     assert err == "pyifcn: found.json has results of 2 images that truth.json lacks\n"
-    for results, options in [([], ()), ([10], ()), ([11], ("--where", "channels=1"))]:
+    for results, options, missing in [
+        ([], (), "2 of 2"),
+        ([10], (), "1 of 2"),
+        ([11], ("--where", "channels=1"), "1 of 1"),
+    ]:
         status, _, err = evaluate(results, *options)
-        assert (status, err) == (0, "")
+        assert (status, err) == (0, f"pyifcn: {missing} images have no results\n")
+    assert evaluate(["10", "11"])[::2] == (0, "")
+
+
+def test_evaluate_knows_images_by_their_file_names(run, network, tmp_path):
+    write_annotations(tmp_path / "truth.json", write_images(tmp_path / "in", 3))
+    content = json.loads((tmp_path / "truth.json").read_text())
+    arguments = ["--results", "proposals.json", "--annotations", "truth.json", "--json"]
+    assert run("propose", "in", "--annotations", "truth.json")[0] == 0
+    expected = run("evaluate", *arguments)
+    assert expected[::2] == (0, "")
+    assert run("propose", "in")[0] == 0
+    found = json.loads((tmp_path / "proposals.json").read_text())
+    for folder, suffix in [("", ".png"), ("a/", ".png"), ("a/", ".jpg")]:
+        for number, record in enumerate(content["images"]):
+            record["file_name"] = f"{folder}cell{number}{suffix}"
+        (tmp_path / "truth.json").write_text(json.dumps(content))
+        assert run("evaluate", *arguments) == expected
+    content["images"][1]["file_name"] = "b/cell0.jpg"  # whose stem is another's too
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    status, _, err = run("evaluate", *arguments)
+    assert status == 0
+    assert "results of 2 images that truth.json lacks" in err
+    assert "2 of 3 images have no results" in err
+    for record in found:
+        record["file_name"] = "cell2.png"
+    (tmp_path / "proposals.json").write_text(json.dumps(found))
+    error = refused(run("evaluate", *arguments))
+    assert error == "pyifcn: proposals.json has results of the image 12 under two ids\n"
+
+
+def test_file_names_tell_more_than_ids_that_look_like_numbers(run, tmp_path):
+    samples = write_images(tmp_path)
+    write_annotations(tmp_path / "truth.json", samples)
+    (code,) = samples[0].masks[:1].to_rle()
+    found = {"image_id": "11", "file_name": "11.png", "score": 0.5, "segmentation": code}
+    (tmp_path / "found.json").write_text(json.dumps([found]))
+    arguments = ["evaluate", "--results", "found.json", "--annotations", "truth.json"]
+    assert "has results of no image of truth.json, but of '11'" in refused(run(*arguments))
+
+
+def test_evaluate_refuses_options_that_results_have_no_use_for(run, network, tmp_path):
+    write_annotations(tmp_path / "truth.json", write_images(tmp_path))
+    (tmp_path / "found.json").write_text("[]")
+    arguments = ["evaluate", "--results", "found.json", "--annotations", "truth.json"]
+    for options in (
+        ["--weights", "nuclei"],
+        ["--max-proposals", 10],
+        ["--all-proposals"],
+        ["--device", "cpu"],
+    ):
+        error = refused(run(*arguments, *options))
+        assert f"--results runs no weights: leave out {options[0]} (" in error
 
 
 @pytest.fixture
@@ -475,7 +561,12 @@ def test_propose_writes_categories_to_a_folder(run, shapes, tmp_path):
 @pytest.mark.parametrize("every", [False, True])
 def test_evaluate_measures_categories_in_one_pass(run, shapes, monkeypatch, most, every):
     from pyifcn import models
-    from pyifcn.evaluation import average_precision, average_recall, detection_quality
+    from pyifcn.evaluation import (
+        average_precision,
+        average_recall,
+        coco_average_precision,
+        detection_quality,
+    )
     from pyifcn.inference import find
 
     samples, model = shapes
@@ -494,13 +585,16 @@ def test_evaluate_measures_categories_in_one_pass(run, shapes, monkeypatch, most
     arguments = ["evaluate", "--images", "images", *TRUTH, *FCIS, *options]
     measured = json.loads(run(*arguments, "--json")[1])
     assert len(looks) == len(samples)
-    expected = average_recall(found, samples) | average_precision(labelled, samples)
+    coco = coco_average_precision(labelled, samples)
+    expected = average_recall(found, samples) | average_precision(labelled, samples) | coco.figures
     assert {name: measured[name] for name in expected} == expected
     quality = detection_quality(found, samples).quality.tolist()
     assert list(measured["quality"].values()) == quality
     status, out, err = run(*arguments)
     assert (status, err) == (0, "")
     assert f"mAP@0.5       {expected['mAP@0.5']:>8.3f}\nmAP@0.7 " in out
+    assert f"\nAP50          {coco.ap50:>8.3f}\nAP75 " in out
+    assert min(measured["AP/category"].values()) >= 0
 
 
 def test_evaluate_measures_categories_of_results(run, shapes, tmp_path):
@@ -518,13 +612,15 @@ def test_evaluate_measures_categories_of_results(run, shapes, tmp_path):
         return json.loads(run(*arguments, "--json")[1])
 
     right = evaluated(lambda labels: labels)
-    assert right["mAP@0.5"] == right["mAP@0.7"] == 1
+    assert right["mAP@0.5"] == right["mAP@0.7"] == right["AP"] == right["AP75"] == 1
+    assert set(right["AP/category"].values()) == {1}
     table = run(*arguments)[1]
     assert "mAP@0.5          1.000\nmAP@0.7          1.000\n\nIoU" in table
     assert evaluated(lambda labels: 10 - labels)["mAP@0.5"] == 0
     for unknown in (lambda labels: 1, lambda labels: 3, lambda labels: labels + 10):
         plain = evaluated(unknown)
-        assert set(right) - set(plain) == {"mAP@0.5", "mAP@0.7"}
+        only = {name for name in set(right) - set(plain) if not name.startswith("AP")}
+        assert only == {"mAP@0.5", "mAP@0.7"}
         assert plain["quality"] == right["quality"]
         assert "mAP" not in run(*arguments)[1]
 
@@ -543,7 +639,14 @@ def test_evaluate_refuses_bad_input(run, network, tmp_path):
         (["--results", "none.json", "--annotations", "truth.json"], "none.json does not exist"),
         (["--images", "nowhere", "--annotations", "truth.json"], "nowhere"),
         (["--images", ".", "--annotations", "truth.json", "--where", "x"], "must be KEY=VALUE"),
-        (["--images", ".", "--annotations", "truth.json", "--where", "x=1"], "no such images"),
+        (
+            ["--images", ".", "--annotations", "truth.json", "--where", "chanels=1"],
+            "no image has 'chanels', but id, file_name, height, width, channels",
+        ),
+        (
+            ["--images", ".", "--annotations", "truth.json", "--where", "channels=9"],
+            "no such images",
+        ),
     ]:
         assert expected in refused(run("evaluate", *arguments))
 
@@ -605,12 +708,56 @@ def test_compare(run, tmp_path):
     for options, message in (
         (["--heads", "k2"], "heads must be among"),
         (["--views", "both"], "views must be among"),
-        (["--images", "in"], "give all of --images, --annotations and --val"),
-        (["--preset", "nuclei"], "give all of --images, --annotations and --val"),
+        (["--images", "in"], "give --annotations, and --val or --val-split"),
+        (["--preset", "nuclei"], "give --annotations, and --val or --val-split"),
+        (["--annotations", "a.json", "--val", "a.json"], "give --images"),
+        ([*data, "--format", "voc"], "a.json is not a folder"),
+        (["--batch", "0"], "--batch must be positive, got 0"),
         (["--view", "crop"], "No such option"),
     ):
         assert message in refused(run("compare", "--output", "other", *options))
     assert not Path("other").exists()
+
+
+def test_compare_opens_data_as_training_does(run, monkeypatch, tmp_path):
+    from pyifcn import comparison, data
+
+    asked, compared = [], []
+    samples = write_images(tmp_path / "in")
+    write_annotations(tmp_path / "a.json", samples)
+    opened = data.CocoInstances(tmp_path / "a.json", tmp_path / "in")
+    opened.skipped = ("one",)
+
+    def open_dataset(path, images, **options):
+        asked.append((path, images, *options.values()))
+        return opened
+
+    monkeypatch.setattr(data, "open_dataset", open_dataset)
+    monkeypatch.setattr(comparison, "compare", lambda *given, **_: compared.append(given[:2]))
+    options = ["--format", "voc", "--split", "train", "--val-split", "val", "--on-error", "skip"]
+    status, _, err = run("compare", "--annotations", "VOC", *options, "--output", "out")
+    assert status == 0
+    voc = Path("VOC")
+    assert asked == [(voc, None, "voc", "train", "skip"), (voc, None, "voc", "val", "skip")]
+    assert compared == [(opened, opened)]
+    assert err.count("2 images used, 1 errors skipped") == 2
+
+
+def test_train_warns_in_a_line_of_slow_bfloat16(run, monkeypatch, tmp_path):
+    import warnings
+
+    from pyifcn.training import trainer
+
+    monkeypatch.setattr(trainer, "_lacks_bfloat16", lambda: True)
+    write_annotations(tmp_path / "a.json", write_images(tmp_path / "in"))
+    data = ["--images", "in", "--annotations", "a.json", "--output", "run", "--device", "cpu"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        status, _, err = run("train", *data, "--steps", 1, "--batch", 1, "--crop", 64)
+    assert status == 0
+    (line,) = [line for line in err.splitlines() if "bfloat16" in line]
+    assert line.startswith("pyifcn: bfloat16 is slow on this CPU")
+    assert line.endswith("give --precision float32")
 
 
 def test_train_refuses_bad_input(run, tmp_path):
@@ -626,7 +773,8 @@ def test_train_refuses_bad_input(run, tmp_path):
         ([*good, "--steps", "many"], "'many' is not a valid integer"),
         ([*good, "--crop-fill", "0.5"], "'0.5' is not 2 numbers with commas"),
         ([*good, "--short-sides", "a,b"], "'a,b' is not some numbers"),
-        ([*good, "--flip", "never"], "flip must be one of"),
+        ([*good, "--flip", "never"], "'--flip': 'never' is not one of 'horizontal', 'all'"),
+        ([*good, "--learning-rate", "0"], "--learning-rate must be a positive number, got 0.0"),
         ([*good, "--preset", "cats"], "'cats' is not one of"),
         ([*good, "--backbone", "squeezenet", "--pretrained", "none.npz"], "none.npz"),
         ([*good, "--weights", "none.safetensors"], "none.safetensors"),

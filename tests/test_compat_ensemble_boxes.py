@@ -177,3 +177,78 @@ def test_no_model_at_all():
     boxes, scores, labels = ours.weighted_boxes_fusion([], [], [])
     assert boxes.shape == (0, 4)
     assert len(scores) == len(labels) == 0
+
+
+def test_float32_boxes_share_areas_in_float64():
+    """As numba has it: a float64 0 makes sides float64, and areas stay float32."""
+    boxes = np.array([[0.7, 0, 1, 0.1], [0.7, 0, 1, 0.2]], np.float32)
+    kept, scores, _ = ours.nms([boxes], [[0.9, 0.8]], [[0, 0]], iou_thr=0.5)
+    np.testing.assert_array_equal(kept, boxes[:1])
+    assert kept.dtype == np.float32
+    assert scores.tolist() == [0.9]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nms_of_either_dtype(rng, dtype):
+    """Boxes on a coarse grid, whose IoU is never near the threshold."""
+    low = rng.integers(0, 8, (200, 2))
+    boxes = (np.hstack([low, low + rng.integers(1, 8, (200, 2))]) / 16).astype(dtype)
+    scores, labels = rng.integers(0, 40, 200) / 40, rng.integers(0, 3, 200)
+    expected = []
+    for label in range(3):
+        for i in np.argsort(-scores, kind="stable"):
+            if labels[i] == label and all(
+                labels[k] != label or iou(boxes[k], boxes[i]) <= 0.55 for k in expected
+            ):
+                expected.append(i)
+    got = ours.nms([boxes], [scores], [labels], iou_thr=0.55)
+    for part, whole in zip(got, (boxes, scores, labels), strict=True):
+        np.testing.assert_array_equal(part, whole[expected])
+        assert part.dtype == whole.dtype
+
+
+@pytest.mark.parametrize("step", [0, 10])
+def test_float32_boxes_are_suppressed_one_by_one(rng, step):
+    """Also where no IoU is near the threshold, and the boxes are not looked at in pairs."""
+    for threshold in (0.25, 0.5, 1 / 3, 0.0, -0.5, 1.0):
+        low = rng.random((150, 2)) * 0.8
+        boxes = np.hstack([low, low + 0.02 + rng.random((150, 2)) * 0.15])
+        boxes = (np.ceil(boxes * step) / step if step else boxes).clip(0, 1).astype(np.float32)
+        boxes = boxes[(boxes[:, 2:] > boxes[:, :2]).all(1)]
+        scores = rng.permutation(len(boxes))
+        area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+        expected = ours._keep_exactly(boxes, area, np.argsort(-scores), threshold)
+        got, _, _ = ours.nms([boxes], [scores], [np.zeros(len(boxes))], iou_thr=threshold)
+        np.testing.assert_array_equal(got, boxes[expected])
+
+
+def test_scores_are_not_rounded():
+    boxes = np.array([[0, 0, 1, 0.8], [0, 0, 1, 0.9]], np.float32)
+    kept, scores, _ = ours.nms([boxes], [np.array([0.9, 0.9 + 1e-12])], [[0, 0]])
+    np.testing.assert_array_equal(kept, boxes[1:])
+    assert scores.tolist() == [0.9 + 1e-12]
+
+
+def test_weights_multiply_before_they_divide():
+    scores = [np.array([0.9]), np.array([0.3])]
+    got = ours.nms([[[0, 0, 1, 0.5]], [[0, 0.5, 1, 1]]], scores, [[0], [0]], weights=[1, 3])
+    assert sorted(got[1]) == sorted([0.9 * 1 / 4, 0.3 * 3 / 4])
+
+
+def test_integers_stay_integers():
+    boxes, scores, labels = ours.nms([[[0, 0, 1, 1], [0, 0, 1, 1]]], [[1, 2]], [[0, 0]])
+    assert (boxes.dtype, scores.dtype, labels.dtype) == (np.int64,) * 3
+    assert (boxes.tolist(), scores.tolist()) == ([[0, 0, 1, 1]], [2])
+
+
+def test_what_accelerate_leaves_to_the_original():
+    covers = {r.ours: r.covers for r in ours.REPLACEMENTS}
+    case = [[[0, 0, 1, 1]]], [[0.5]], [[0]]
+    assert covers[ours.nms_method](*case)
+    assert covers[ours.soft_nms](*case)
+    assert not covers[ours.nms_method](*case, method=0)
+    assert not covers[ours.nms_method](*case, 2, 0.5, 0.0)
+    assert not covers[ours.soft_nms](*case, sigma=0)
+    whole = case[0], [[1]], case[2]
+    assert covers[ours.nms_method](*whole)
+    assert not covers[ours.soft_nms](*whole)

@@ -283,3 +283,61 @@ M, L = torch.zeros(2, 3, 4, dtype=torch.bool), torch.zeros(2, dtype=torch.long)
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_boxes_whose_score_is_nan_stay_where_categories_are_apart():
+    boxes = torch.tensor([[0.0, 0, 9, 9], [20, 0, 29, 9], [40, 0, 49, 9]])
+    scores, idxs = torch.tensor([0.5, torch.nan, 0.7]), torch.tensor([0, 0, 1])
+    config = {"iou_threshold": 0.5, "split_thr": 1}
+    assert sorted(mmcv.batched_nms(boxes, scores, idxs, config)[1].tolist()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_mask_matrix_nms_is_float32_at_least(rng, dtype):
+    masks = torch.from_numpy(some_masks(rng, 9))
+    labels, scores = torch.zeros(9, dtype=torch.long), torch.from_numpy(rng.random(9)).to(dtype)
+    wide = torch.promote_types(dtype, torch.float32)
+    expected = mmcv.mask_matrix_nms(masks, labels, scores.to(wide))
+    for options in ({}, {"filter_thr": 2}):
+        assert mmcv.mask_matrix_nms(masks, labels, scores, **options)[0].dtype == wide
+    assert torch.equal(mmcv.mask_matrix_nms(masks, labels, scores)[0], expected[0])
+
+
+def test_another_default_device(rng):
+    masks = torch.from_numpy(some_masks(rng, 5))
+    labels, scores = torch.zeros(5, dtype=torch.long), torch.from_numpy(rng.random(5))
+    areas = masks.sum((1, 2))
+    expected = mmcv.mask_matrix_nms(masks, labels, scores, mask_area=areas)
+    with torch.device("meta"):
+        got = mmcv.mask_matrix_nms(masks, labels, scores, mask_area=areas)
+    assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
+def test_what_accelerate_leaves_to_the_original():
+    covers = {r.ours: r.covers for r in mmcv.REPLACEMENTS}
+    for name in ("nms", "soft_nms"):
+        takes = covers[getattr(mmcv, name)]
+        assert takes(B, S, 0.5)
+        assert takes(TB, TS, iou_threshold=0.5)
+        for boxes, scores in (
+            (B, S.astype(float)),
+            (B, TS),
+            (TB, S),
+            (TB, TS.double()),
+            (TB, L),
+            (TB[0], TS),
+            (B, S[:1]),
+        ):
+            assert not takes(boxes, scores, 0.5)
+    assert not takes(B, S, min_score=0, method="naive")
+    takes = covers[mmcv.batched_nms]
+    assert takes(TB, TS, L, {"type": "soft_nms"})
+    assert takes(TB, TS, L, None)
+    for boxes, scores in ((TB, TS.double()), (TB[0], TS), (torch.zeros(2, 5), TS), (B, S)):
+        assert not takes(boxes, scores, L, {})
+    assert covers[mmcv.nms_match](torch.zeros(2, 5), 0.5)
+    assert not covers[mmcv.nms_match](S, 0.5)
+    takes = covers[mmcv.mask_matrix_nms]
+    assert takes(M, L, TS)
+    for masks, labels in ((M, L.float()), (M, L > 0), (M.float(), L)):
+        assert not takes(masks, labels, TS)

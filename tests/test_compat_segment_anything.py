@@ -1,5 +1,7 @@
 """`pyifcn.compat.segment_anything` against a slow reference."""
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ pytest.importorskip("torch", reason="it works on torch tensors")
 import torch
 
 from pyifcn.compat import segment_anything as amg
+from pyifcn.compat import transformers
 
 
 def counts_of(mask):
@@ -67,3 +70,16 @@ def test_bad_input():
         amg.calculate_stability_score(3, 0, 1)
     with pytest.raises(ValueError, match="malformed"):
         amg.rle_to_mask({"size": [2, 3], "counts": [1, 2]})
+
+
+def test_what_accelerate_leaves_to_the_original():
+    covers = {r.ours: r.covers for r in amg.REPLACEMENTS + transformers.REPLACEMENTS}
+    masks = torch.zeros(2, 3, 4, dtype=torch.bool)
+    for encode in (amg.mask_to_rle_pytorch, transformers.mask_to_rle):
+        name = next(iter(inspect.signature(encode).parameters))
+        assert covers[encode](**{name: masks})
+        for dtype in (torch.uint8, torch.int32, torch.int64):
+            assert not covers[encode](masks.to(dtype))
+    for function in (amg.batched_mask_to_box, transformers.batched_mask_to_box):
+        assert covers[function](masks=masks)
+        assert not covers[function](masks.byte())

@@ -145,3 +145,25 @@ def test_bad_input(rng, call, message):
 def test_lists_are_refused():
     with pytest.raises(TypeError, match="predictions is a list, expected a NumPy array"):
         sv.box_non_max_suppression([[0, 0, 1, 1, 0.5]])
+
+
+def test_equal_scores_come_as_in_float64(rng):
+    for _ in range(20):
+        predictions, masks = scene(rng, 60, 5)
+        predictions = predictions.astype(np.float16)
+        expected = suppressed(overlaps(masks, masks, METRICS[0]), predictions.astype(float), 0.3)
+        got = sv.mask_non_max_suppression(predictions, masks, 0.3)
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_what_supervision_ignores(rng):
+    predictions, masks = scene(rng, 12, 6)
+    groups = sv.mask_non_max_merge(predictions, masks, 0.3)
+    for size in (np.int64(640), 640.0, None):
+        assert sv.mask_non_max_merge(predictions, masks, 0.3, size) == groups
+    more = np.vstack([masks, masks])
+    assert sv.mask_non_max_merge(predictions, more, 0.3) == groups
+    np.testing.assert_array_equal(
+        sv.mask_non_max_suppression(predictions, more, 0.3),
+        sv.mask_non_max_suppression(predictions, masks, 0.3),
+    )

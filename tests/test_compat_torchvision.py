@@ -252,3 +252,46 @@ def test_swap_align2nat():
     assert repr(module) == "SwapAlign2Nat(lambda_val=2, pad_val=-4.0)"
     with pytest.raises(ValueError, match="lambda_val is 0, expected at least 1"):
         detectron2.SwapAlign2Nat(0)
+
+
+def test_another_default_device_or_dtype():
+    case = labels, masks, areas, scores = some_masks()
+    expected = detectron2.matrix_nms(*case), detectron2.mask_nms(*case)
+    with torch.device("meta"):
+        got = detectron2.matrix_nms(*case), detectron2.mask_nms(*case)
+    assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+    half = detectron2.matrix_nms(labels, masks, areas, scores.half())
+    assert torch.equal(half, detectron2.matrix_nms(labels, masks, areas, scores.half().float()))
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torchvision.masks_to_boxes(masks[:0]).dtype == torch.float32
+    finally:
+        torch.set_default_dtype(before)
+
+
+def test_what_accelerate_leaves_to_the_original():
+    covers = {r.ours: r.covers for r in torchvision.REPLACEMENTS + detectron2.REPLACEMENTS}
+    maps, rois = torch.zeros(2, 4, 6, 6), torch.tensor([[1.0, 1, 1, 5, 5]])
+    for function in (torchvision.ps_roi_pool, torchvision.ps_roi_align):
+        takes = covers[function]
+        for boxes, size in ((rois, 2), (rois[:0], (2, 2)), ([rois[:, 1:]] * 2, [2, 2])):
+            assert takes(maps, boxes, size, 0.5)
+        assert takes(maps, rois * torch.nan, 2)  # a ValueError
+        for boxes, size, scale in (
+            ([rois[:, 1:]], 2, 1.0),
+            (rois, torch.tensor([2, 2]), 1.0),
+            (rois, np.array([2, 2]), 1.0),
+            (rois + 0.5, 2, 1.0),
+            (rois, 2, 0.0),
+            (rois, 2, -1.0),
+        ):
+            assert not takes(maps, boxes, size, spatial_scale=scale)
+    takes = covers[torchvision.paste_masks_in_image]
+    assert takes(M, B, (9, 9))
+    assert not takes(M.byte(), B, (9, 9))
+    labels, masks, areas, scores = some_masks()
+    for function in (detectron2.matrix_nms, detectron2.mask_nms):
+        assert covers[function](labels, masks, areas, scores)
+        assert not covers[function](labels.float(), masks, areas, scores)
+        assert not covers[function](labels > 1, masks, areas, scores)

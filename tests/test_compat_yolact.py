@@ -289,7 +289,7 @@ BOXES, MASKS, SCORES = torch.zeros(3, 4), torch.zeros(3, 2), torch.zeros(2, 3)
     ("arguments", "error", "message"),
     [
         ((BOXES.numpy(), MASKS, SCORES), TypeError, "boxes is a float32 array .* expected a float"),
-        ((BOXES.long(), MASKS, SCORES), TypeError, "boxes is a int64 tensor"),
+        ((BOXES.long(), MASKS, SCORES), TypeError, "boxes is an int64 tensor"),
         ((BOXES[:, :3], MASKS, SCORES), ValueError, r"boxes has shape \(3, 3\), expected \(P, 4\)"),
         ((BOXES, MASKS[:2], SCORES), ValueError, "masks has 2 elements, expected .* of 3"),
         ((BOXES, MASKS, SCORES[:, :2]), ValueError, "scores has 2 elements, expected .* of 3"),
@@ -341,3 +341,23 @@ def test_is_not_accelerated_without_it():
         pytest.skip("YOLACT's folder is on sys.path")
     with pytest.raises(ImportError, match="yolact cannot be accelerated"):
         pyifcn.accelerate("yolact")
+
+
+def test_another_default_device():
+    boxes, masks, scores = case(20)
+    for name in ("fast_nms", "cc_fast_nms", "traditional_nms"):
+        expected = getattr(detect(), name)(boxes, masks, scores)
+        with torch.device("meta"):
+            got = getattr(detect(), name)(boxes, masks, scores)
+        check(got, expected)
+
+
+def test_what_accelerate_leaves_to_the_original(monkeypatch):
+    takes = yolact.REPLACEMENTS[0].covers
+    assert takes(None, BOXES, MASKS, SCORES)
+    assert not takes(None, BOXES, MASKS, SCORES[0])
+    assert not takes(None, BOXES[0], MASKS, SCORES)
+    monkeypatch.setitem(sys.modules, "layers.output_utils", None)
+    takes = yolact.REPLACEMENTS[-1].covers
+    for odd in ([], [{}], [{"detection": {}}], [{"detection": None}]):
+        assert not takes(odd, 5, 5)

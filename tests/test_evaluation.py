@@ -287,6 +287,7 @@ def test_results_round_trip(tmp_path):
 def test_results_are_read_by_category(tmp_path):
     masks = Masks.from_dense(np.tri(3, dtype=bool)[:, None])
     records = coco_results(masks[:1], np.array([0.5]), "a", category_id=2)
+    assert coco_results(masks[:1].to_dense(), np.array([0.5]), "a", category_id=2) == records
     records += coco_results(masks[1:], np.array([0.5, 0.25]), "a", category_id=1)
     assert [record["bbox"][2] for record in records] == [1, 2, 3]
     write_results(tmp_path / "r.json", records)

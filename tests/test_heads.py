@@ -144,6 +144,9 @@ def test_bad_architectures_are_refused():
         FCIS(trunk, NAMES, window=20)
     with pytest.raises(ValueError, match="categories must name at least one category"):
         FCN(trunk, {})
+    for head in HEADS.values():
+        with pytest.raises(TypeError, match="stride and channels, which Conv2d lacks: wrap it in"):
+            head(nn.Conv2d(3, 8, 3))
     with pytest.raises(ValueError, match="width must be positive, got 0"):
         FCN(trunk, NAMES, width=0)
     with pytest.raises(ValueError, match="head must be one of"):

@@ -317,6 +317,7 @@ def test_rows_without_an_image_are_images_that_cannot_be_read(here):
 
 def test_what_is_no_input(here):
     (here / "empty").mkdir()
+    (here / "outer" / "inner").mkdir(parents=True)
     write_images(here / "images", range(3))
     write_table("a.parquet", range(3))
     (here / "text.parquet").write_text("no table")
@@ -329,7 +330,8 @@ def test_what_is_no_input(here):
     pq.write_table(pa.table({"id": pa.array([2**63], pa.uint64()), "path": ["a"]}), "large.parquet")
     for images, expected in [
         ("nowhere", "nowhere does not exist"),
-        ("empty", "no images in empty"),
+        ("empty", "no images in empty$"),
+        ("outer", "no images in outer: folders in it are not searched$"),
         ("text.parquet", r"text\.parquet is not a Parquet file"),
         ("neither.parquet", r"neither\.parquet has neither a column 'path' .* but x"),
         ("nameless.parquet", r"nameless\.parquet has no column 'id'"),

@@ -2,10 +2,12 @@
 
 import copy
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
 pytest.importorskip("torch", reason="the networks need PyTorch")
@@ -15,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import pyifcn.models.network
-from pyifcn.data import SyntheticNuclei
+from pyifcn.data import ImageError, SyntheticNuclei
 from pyifcn.evaluation import average_recall, detection_quality
 from pyifcn.models import (
     VGG16,
@@ -205,14 +207,73 @@ def test_bad_images_are_refused(model, image):
         model.propose(image / 255)
     with pytest.raises(TypeError, match=r"image must be uint8 \(H, W, 3\)"):
         model.segment(image[:, :, 0])
-    with pytest.raises(TypeError, match=r"image must be float \(3, H, W\), got torch.uint8"):
-        model.segment(torch.zeros(3, 8, 8, dtype=torch.uint8))
-    with pytest.raises(TypeError, match="image must be an array or a tensor, got str"):
+    expected = r"image must be float \(3, H, W\) in 0..1 or uint8 \(3, H, W\), got torch.int64"
+    with pytest.raises(TypeError, match=expected):
+        model.segment(torch.zeros(3, 8, 8, dtype=torch.int64))
+    expected = "image must be an array, a tensor, a PIL image or a path, got int"
+    with pytest.raises(TypeError, match=expected):
+        model.segment(3)
+    with pytest.raises(ImageError, match=r"cells\.png does not exist"):
         model.segment("cells.png")
     with pytest.raises(ValueError, match="image must not be empty"):
         model.segment(image[:0])
     with pytest.raises(ValueError, match="scales must be positive, got -1"):
         model.propose(image, scales=[-1])
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [((0, 255), "from 0 to 255"), ((-1, 1), "from -1 to 1"), ((np.nan, 1), "from nan to nan")],
+)
+def test_tensors_out_of_range_are_refused(model, values, told):
+    tensor = torch.tensor(values).repeat(3, 8, 4).float()
+    for dtype in (torch.float32, torch.float16):
+        with pytest.raises(
+            ValueError, match=rf"^image must be float \(3, H, W\) in 0..1, .* {told}$"
+        ):
+            model.predict(tensor.to(dtype))
+    model.predict(torch.tensor([-0.1, 1.1]).repeat(3, 8, 4))  # as cubics make of 0 and 1
+
+
+def test_files_and_pictures_are_images_too(model, image, tmp_path):
+    expected = model.predict(image)
+    assert len(expected.masks)
+    path = tmp_path / "a.png"
+    PIL.Image.fromarray(image).save(path)
+    tensor = torch.from_numpy(image).permute(2, 0, 1)
+    for other in (path, str(path), PIL.Image.open(path), tensor, tensor / 255):
+        found = model.predict(other)
+        assert found.masks == expected.masks
+        assert torch.equal(found.scores, expected.scores)
+    proposals = model.propose(image)
+    for same in model.propose([path, PIL.Image.open(path), tensor]):
+        assert torch.equal(same.scores, proposals.scores)
+
+
+def test_bad_batches_are_refused(model):
+    images = torch.rand(2, 3, 8, 8)
+    for bad, told in [
+        (images.numpy(), r"a tensor \(B, 3, H, W\), got ndarray"),
+        (images[0], r"float \(B, 3, H, W\), got torch.float32 \(3, 8, 8\)"),
+        (images[:, :1], r"float \(B, 3, H, W\), got torch.float32 \(2, 1, 8, 8\)"),
+        (images.byte(), r"float \(B, 3, H, W\), got torch.uint8 \(2, 3, 8, 8\)"),
+    ]:
+        with pytest.raises(TypeError, match=f"^images must be {told}$"):
+            model(bad)
+
+
+def test_networks_are_compiled_exported_and_traced():
+    trunk = ResidualPyramid(widths=(8, 8), blocks=(1, 1), channels=8)
+    model = InstanceFCN(trunk, width=8).eval()
+    images = torch.rand(2, 3, 32, 40)
+    score_maps, objectness = model(images)
+    exported = torch.export.export(model, (images,)).module()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of tracing itself
+        traced = torch.jit.trace(model, images)
+    for other in (exported, compiled, traced):
+        torch.testing.assert_close(other(images), (score_maps, objectness))
 
 
 def copy_with(model: InstanceFCN, **changes: object) -> InstanceFCN:

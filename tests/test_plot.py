@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pyifcn.masks import Masks
 from pyifcn.plot import heat, overlay, panels, score_map_figure
@@ -58,6 +59,11 @@ def test_overlay_refuses_what_does_not_fit():
         overlay(np.zeros((40, 60), np.uint8), squares((5, 10)))
     with pytest.raises(ValueError, match=r"masks are of size \(40, 60\), the image of \(40, 61\)"):
         overlay(np.zeros((40, 61, 3), np.uint8), squares((5, 10)))
+    image = np.zeros((40, 60, 3), np.uint8)
+    with pytest.raises(TypeError, match=r"image must be a uint8 array \(H, W, 3\), got Image"):
+        overlay(Image.fromarray(image), squares((5, 10)))
+    with pytest.raises(TypeError, match=r"masks must be Masks, .* makes, got ndarray"):
+        overlay(image, np.zeros((1, 40, 60), bool))
 
 
 @pytest.mark.parametrize(("grid", "size"), [(5, 21), (3, 9), (7, 22)])

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -330,6 +331,17 @@ def test_bad_options_are_refused():
         Config(steps=0)
     with pytest.raises(ValueError, match=r"hardest must be in 0\.\.1, got 2"):
         Config(hardest=2)
+    for name, value, kind in [
+        ("steps", "3", "a number"),
+        ("rotate", None, "a number"),
+        ("cache", "no", "True or False"),
+        ("flip", 1, "text"),
+        ("short_sides", 600, "a tuple of numbers"),
+        ("crop_fill", ("0.2", "0.4"), "a tuple of numbers"),
+    ]:
+        with pytest.raises(TypeError, match=rf"^{name} must be {kind}, got "):
+            preset("nuclei", **{name: value})
+    assert preset("nuclei", steps=np.int64(3), crop_fill=[0.25, 0.5]).steps == 3
 
 
 @pytest.mark.parametrize(
@@ -435,6 +447,8 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path):
         train(tiny(), SyntheticNuclei(2, size=(64, 64)), config, tmp_path, progress=False)
     with pytest.raises(ValueError, match="data must not be empty"):
         train(tiny(), [], config, tmp_path)
+    with pytest.raises(TypeError, match=r"data must be samples, such as .* got 'one\.json'"):
+        train(tiny(), "one.json", config, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -512,8 +526,41 @@ def test_a_checkpoint_that_does_not_fit_the_disk_is_an_error_of_the_system(tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_tensorboard_and_bfloat16(tmp_path):
+def test_slow_bfloat16_is_told(tmp_path, monkeypatch):
+    data = SyntheticNuclei(1, size=(64, 64))
+    config = replace(SMALL, steps=1, precision="bfloat16")
+    for lacks in (True, False):
+        monkeypatch.setattr(trainer, "_lacks_bfloat16", lambda lacks=lacks: lacks)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            train(tiny(), data, config, tmp_path / str(lacks), progress=False)
+        told = [str(warning.message) for warning in caught]
+        assert sum("give --precision float32" in text for text in told) == lacks
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "AMD64", "arm64"])
+@pytest.mark.parametrize("avx512", [True, False])
+@pytest.mark.parametrize("amx", [True, False])
+def test_processors_without_bfloat16(monkeypatch, machine, avx512, amx):
+    monkeypatch.setattr(trainer.platform, "machine", lambda: machine)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    assert trainer._lacks_bfloat16() == (machine != "arm64" and not avx512 and not amx)
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
+    assert not trainer._lacks_bfloat16()
+
+
+def test_a_run_without_its_tensorboard_leaves_no_log(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    data = SyntheticNuclei(1, size=(64, 64))
+    with pytest.raises(ImportError, match="TensorBoard is not installed"):
+        train(tiny(), data, SMALL, tmp_path, tensorboard=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_tensorboard_and_bfloat16(tmp_path, monkeypatch):
     pytest.importorskip("tensorboard")
+    monkeypatch.setattr(trainer, "_lacks_bfloat16", lambda: False)  # of which it would warn
     config = replace(SMALL, steps=1, precision="bfloat16")
     train(tiny(), SyntheticNuclei(1, size=(64, 64)), config, tmp_path, tensorboard=True)
     assert list(tmp_path.glob("events*"))

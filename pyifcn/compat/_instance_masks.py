@@ -9,6 +9,7 @@ from torch import Tensor
 
 import pyifcn
 from pyifcn._array import describe
+from pyifcn.compat._covered import without_gradient
 
 
 def checked_masks(masks: Any, name: str) -> pyifcn.Masks:
@@ -36,7 +37,8 @@ def check_areas(areas: Any, masks: pyifcn.Masks, name: str) -> None:
     """
     if len(areas) != len(masks):
         raise ValueError(f"{name} has {len(areas)} elements, expected one for each mask")
-    differing = torch.as_tensor(areas).reshape(-1).double() != masks.area.double()
+    given = areas if isinstance(areas, Tensor) else torch.as_tensor(areas, device="cpu")
+    differing = given.reshape(-1).double() != masks.area.double()
     if differing.any():
         i = int(differing.double().argmax())
         raise ValueError(
@@ -44,8 +46,18 @@ def check_areas(areas: Any, masks: pyifcn.Masks, name: str) -> None:
         )
 
 
-def decay(masks: pyifcn.Masks, labels: Tensor, kernel: str, sigma: float) -> Tensor:
-    """What the score of each mask is multiplied by, float64 (N,); those before it are better."""
-    as_good = torch.ones(len(masks), dtype=torch.float64)
+def lowered(
+    scores: Tensor, masks: pyifcn.Masks, labels: Tensor, kernel: str, sigma: float
+) -> Tensor:
+    """Scores lowered by the masks before them, in float32, or in float64 where they are."""
+    as_good = torch.ones(len(masks), dtype=torch.float64, device="cpu")
     matrix_kernel: Any = kernel
-    return pyifcn.matrix_nms(masks, as_good, labels, kernel=matrix_kernel, sigma=sigma)
+    decay = pyifcn.matrix_nms(masks, as_good, labels, kernel=matrix_kernel, sigma=sigma)
+    dtype = torch.promote_types(scores.dtype, torch.float32)
+    return scores.to(dtype) * decay.to(dtype)
+
+
+def is_binary(labels: Any, masks: Any, *args: Any, **kwargs: Any) -> bool:
+    """Whether a call has masks in bool, whole numbers as labels and nothing to differentiate."""
+    whole = not labels.is_floating_point() and labels.dtype != torch.bool
+    return whole and masks.dtype == torch.bool and without_gradient(labels, masks, *args, **kwargs)

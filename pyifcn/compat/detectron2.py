@@ -7,11 +7,12 @@ or let `pyifcn.accelerate("detectron2", "adet")` do it. Names, arguments, defaul
 those of detectron2 0.6 and AdelaiDet, with these differences:
 
 - In `paste_masks_in_image` a pixel whose value is within 1e-5 of the threshold may be either. A box
-  with NaN in it, or without area, gives an empty mask.
+  with NaN in it, or without area, gives an empty mask. float16 and bfloat16 are computed in
+  float32, and for a negative threshold values outside 0..1 are clamped, where detectron2's wrap.
 - `batched_nms` and `ml_nms` have the differences of `pyifcn.compat.torchvision.batched_nms`.
-- `matrix_nms` and `mask_nms` take binary masks, of any dtype, and the very areas of the masks. An
-  IoU with an empty mask is 0, where AdelaiDet's `matrix_nms` divides 0 by 0; "linear" does not
-  divide by 0 after an exact copy. `mask_nms` compares the IoU in float64.
+- `matrix_nms` and `mask_nms` take binary masks, of any dtype, the very areas of the masks, and
+  whole numbers as labels. An IoU with an empty mask is 0, where AdelaiDet's `matrix_nms` divides 0
+  by 0; "linear" does not divide by 0 after an exact copy. `mask_nms` compares the IoU in float64.
 - `paste_masks_in_image`, `matrix_nms` and `mask_nms` run on the CPU, and refuse other tensors in
   one line.
 - `SwapAlign2Nat` runs on the CPU too, and differs by rounding alone.
@@ -41,8 +42,8 @@ from torch import Tensor, nn
 import pyifcn
 from pyifcn._array import as_int, as_number, describe
 from pyifcn.compat import torchvision
-from pyifcn.compat._covered import on_cpu, without_gradient
-from pyifcn.compat._instance_masks import check_areas, checked_masks, decay
+from pyifcn.compat._covered import on_cpu
+from pyifcn.compat._instance_masks import check_areas, checked_masks, is_binary, lowered
 from pyifcn.compat._replacement import Replacement
 
 __all__ = [
@@ -192,7 +193,7 @@ def matrix_nms(
         kernel: "linear", or "gaussian" by any other name.
 
     Returns:
-        (N,) the lowered scores in the order given; `[]` if there are none.
+        (N,) the lowered scores in the order given, float32 or float64; `[]` if there are none.
 
     Raises:
         TypeError: A tensor has the wrong dtype, rank or device.
@@ -202,8 +203,8 @@ def matrix_nms(
         return []
     masks = checked_masks(seg_masks, "seg_masks")
     check_areas(sum_masks, masks, "sum_masks")
-    factor = decay(masks, cate_labels, "linear" if kernel == "linear" else "gaussian", sigma)
-    return cate_scores * factor.to(cate_scores.dtype)
+    kernel = "linear" if kernel == "linear" else "gaussian"
+    return lowered(cate_scores, masks, cate_labels, kernel, sigma)
 
 
 def mask_nms(
@@ -234,7 +235,7 @@ def mask_nms(
         return []
     masks = checked_masks(seg_masks, "seg_masks")
     check_areas(sum_masks, masks, "sum_masks")
-    as_good = torch.zeros(len(masks))
+    as_good = torch.zeros(len(masks), device="cpu")
     kept = pyifcn.mask_nms(masks, as_good, nms_thr, idxs=cate_labels)
     keep = seg_masks.new_zeros(len(masks))
     keep[kept] = 1
@@ -259,9 +260,7 @@ def _batches(boxes: Any, scores: Any, idxs: Any, iou_threshold: Any) -> bool:
 
 def _is_binary(cate_labels: Any, seg_masks: Any, *args: Any, **kwargs: Any) -> bool:
     """Whether `matrix_nms` and `mask_nms` take a call as AdelaiDet does."""
-    return seg_masks.dtype == torch.bool and without_gradient(
-        cate_labels, seg_masks, *args, **kwargs
-    )
+    return is_binary(cate_labels, seg_masks, *args, **kwargs)
 
 
 def _is_on_cpu(boxlist: Any, *args: Any, **kwargs: Any) -> bool:

@@ -10,7 +10,8 @@ x1 + 1) are FCIS's, with these differences:
   originals round them, and the shares in a merged mask are equal to float32's precision.
 - No detection at all gives empty arrays, where the originals fail; a detection whose votes are all
   0 is dropped, where they divide 0 by 0.
-- The functions named `gpu` run on the CPU and make no use of `device_id`. `gpu_nms([])` is `[]`.
+- The functions named `gpu` run on the CPU and make no use of `device_id`. `gpu_nms` of no rows is
+  `[]`.
 - An IoU that is NaN suppresses nothing. In `nms` of the original it drops the box.
 - Parts of a box outside the image render nothing. The originals for the CPU fail.
 

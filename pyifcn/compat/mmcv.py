@@ -13,9 +13,9 @@ defaults and results are those of mmcv 2.2 and mmdet 3.3, with these differences
   nothing, and a box whose score is NaN leaves.
 - `nms` with `offset=1`, and `soft_nms`, run on the CPU alone.
 - `batched_nms` has "nms" and "soft_nms" for its type, or any function; rotated boxes it refuses.
-- `mask_matrix_nms` takes binary masks, of any dtype, and the very areas of the masks, on the CPU.
-  An IoU with an empty mask is 0, where mmdet divides 0 by 0; "linear" does not divide by 0 after an
-  exact copy.
+- `mask_matrix_nms` takes binary masks, of any dtype, the very areas of the masks, and whole
+  numbers as labels, on the CPU. An IoU with an empty mask is 0, where mmdet divides 0 by 0;
+  "linear" does not divide by 0 after an exact copy.
 - Arguments of a wrong type are a `TypeError` and wrong values a `ValueError`, where the originals
   have assertions.
 
@@ -45,8 +45,8 @@ from torch import Tensor
 import pyifcn
 from pyifcn._array import as_int, as_number, describe, empty, widened
 from pyifcn._runtime import cpu
-from pyifcn.compat._covered import on_cpu, without_gradient
-from pyifcn.compat._instance_masks import check_areas, checked_masks, decay
+from pyifcn.compat._covered import on_cpu
+from pyifcn.compat._instance_masks import check_areas, checked_masks, is_binary, lowered
 from pyifcn.compat._replacement import Replacement
 
 __all__ = ["batched_nms", "mask_matrix_nms", "nms", "nms_match", "soft_nms"]
@@ -200,13 +200,14 @@ def batched_nms(
         dets, keep = suppress(apart, scores, **options)
         return _scored(boxes[keep], dets[:, -1]), keep
     most = options.pop("max_num", -1)
-    lowered = torch.full_like(scores, math.nan)  # NaN where a box is gone
+    rescored, kept = torch.empty_like(scores), torch.zeros_like(scores, dtype=torch.bool)
     for category in torch.unique(idxs):
         members = torch.nonzero(idxs == category)[:, 0]
         dets, keep = suppress(apart[members], scores[members], **options)
-        lowered[members[keep]] = dets[:, -1]
-    keep = torch.nonzero(~lowered.isnan())[:, 0]
-    scores, order = lowered[keep].sort(descending=True, stable=True)
+        rescored[members[keep]] = dets[:, -1]
+        kept[members[keep]] = True
+    keep = torch.nonzero(kept)[:, 0]
+    scores, order = rescored[keep].sort(descending=True, stable=True)
     keep = keep[order]
     if most > 0:
         scores, keep = scores[:most], keep[:most]
@@ -281,7 +282,8 @@ def mask_matrix_nms(
         mask_area: (N,), how many pixels each has. None: they are counted.
 
     Returns:
-        (K,) the lowered scores, falling; their labels; their masks; and int64, their indices.
+        (K,) the lowered scores, falling, float32 or float64; their labels; their masks; and int64,
+        their indices.
 
     Raises:
         TypeError: A tensor has the wrong dtype, rank or device.
@@ -304,11 +306,11 @@ def mask_matrix_nms(
     packed = checked_masks(masks[keep], "masks")
     if mask_area is not None:
         check_areas(mask_area[keep], packed, "mask_area")
-    scores = scores * decay(packed, labels[keep], kernel, sigma).to(scores.dtype)
+    scores = lowered(scores, packed, labels[keep], kernel, sigma)
     if filter_thr > 0:
         chosen = scores >= filter_thr
         if not chosen.any():
-            return none
+            return scores.new_zeros(0), *none[1:]
         scores, keep = scores[chosen], keep[chosen]
     scores, order = scores.sort(descending=True, stable=True)
     keep = keep[order]
@@ -381,8 +383,34 @@ def _with_last_pixel(boxes: Any) -> Any:
     )
 
 
-def _is_array_or_on_cpu(boxes: Any, *args: Any, **kwargs: Any) -> bool:
-    return isinstance(boxes, np.ndarray) or on_cpu(boxes, *args, **kwargs)
+def _suppresses(boxes: Any, scores: Any, *args: Any, **kwargs: Any) -> bool:
+    """Whether a call is one that `nms` takes as mmcv does."""
+    arrays = isinstance(boxes, np.ndarray) and isinstance(scores, np.ndarray)
+    return (
+        (arrays or on_cpu(boxes, scores))
+        and boxes.dtype == scores.dtype
+        and (boxes.ndim, scores.ndim) == (2, 1)
+        and len(boxes) == len(scores)
+    )
+
+
+def _softens(
+    boxes: Any,
+    scores: Any,
+    iou_threshold: float = 0.3,
+    sigma: float = 0.5,
+    min_score: float = 1e-3,
+    method: str = "linear",
+    *args: Any,
+    **kwargs: Any,
+) -> bool:
+    """Whether a call is one that `soft_nms` takes as mmcv does."""
+    return _suppresses(boxes, scores) and (method != "naive" or min_score > 0)
+
+
+def _matches(dets: Any, iou_threshold: Any) -> bool:
+    """Whether a call is one that `nms_match` takes as mmcv does."""
+    return (isinstance(dets, np.ndarray) or on_cpu(dets)) and dets.ndim == 2
 
 
 def _batches(
@@ -390,18 +418,24 @@ def _batches(
 ) -> bool:
     """Whether a call is one that `batched_nms` takes as mmcv does."""
     kind = "nms" if nms_cfg is None else nms_cfg.get("type", "nms")
-    return on_cpu(boxes, scores, idxs) and boxes.shape[1] == 4 and kind in ("nms", "soft_nms")
+    return (
+        isinstance(boxes, Tensor)
+        and on_cpu(boxes, scores, idxs)
+        and _suppresses(boxes, scores)
+        and boxes.shape[1] == 4
+        and kind in ("nms", "soft_nms")
+    )
 
 
-def _is_binary(masks: Any, *args: Any, **kwargs: Any) -> bool:
+def _is_binary(masks: Any, labels: Any, *args: Any, **kwargs: Any) -> bool:
     """Whether a call is one that `mask_matrix_nms` takes as mmdet does."""
-    return masks.dtype == torch.bool and without_gradient(masks, *args, **kwargs)
+    return is_binary(labels, masks, *args, **kwargs)
 
 
 REPLACEMENTS = (
-    Replacement("mmcv.ops.nms.nms", nms, _is_array_or_on_cpu),
-    Replacement("mmcv.ops.nms.soft_nms", soft_nms, _is_array_or_on_cpu),
+    Replacement("mmcv.ops.nms.nms", nms, _suppresses),
+    Replacement("mmcv.ops.nms.soft_nms", soft_nms, _softens),
     Replacement("mmcv.ops.nms.batched_nms", batched_nms, _batches),
-    Replacement("mmcv.ops.nms.nms_match", nms_match, _is_array_or_on_cpu),
+    Replacement("mmcv.ops.nms.nms_match", nms_match, _matches),
     Replacement("mmdet.models.layers.matrix_nms.mask_matrix_nms", mask_matrix_nms, _is_binary),
 )

@@ -5,7 +5,10 @@ codes are counted there, and come to the CPU in one copy for all masks.
 
 Names, arguments, defaults and results are those of segment-anything 1.0, with these differences:
 
-- `mask_to_rle_pytorch` takes uint8 too, and images without pixels.
+- Whatever is not 0 in uint8 is inside a mask. The original makes a run of each value in
+  `mask_to_rle_pytorch`, and boxes of zeros in `batched_mask_to_box`; such calls `accelerate` leaves
+  to it.
+- `mask_to_rle_pytorch` takes images without pixels.
 - `rle_to_mask` refuses a code that does not fit its size, where the original leaves pixels as they
   happen to be in memory.
 - `calculate_stability_score` counts rows of more than 32,767 pixels right.
@@ -130,12 +133,21 @@ def _tensor(value: Any, name: str, least: int) -> Tensor:
     return value
 
 
+def is_bool(masks: Any) -> bool:
+    """Whether masks are such as the originals are made for."""
+    return on_cpu(masks) and masks.dtype == torch.bool
+
+
+def _encodes(tensor: Any) -> bool:
+    return is_bool(tensor)
+
+
 REPLACEMENTS = tuple(
     Replacement(f"segment_anything.utils.amg.{ours.__name__}", ours, covers)
     for ours, covers in (
-        (mask_to_rle_pytorch, on_cpu),
+        (mask_to_rle_pytorch, _encodes),
         (rle_to_mask, None),
-        (batched_mask_to_box, on_cpu),
+        (batched_mask_to_box, is_bool),
         (calculate_stability_score, without_gradient),
     )
 )

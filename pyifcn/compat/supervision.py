@@ -105,9 +105,7 @@ def mask_non_max_suppression(
     """
     kind = _kind(overlap_metric)
     ranks, classes = _ranks_and_classes(predictions, iou_threshold)
-    packed = _masks(masks, "masks")
-    if len(packed) != len(ranks):
-        raise ValueError(f"masks has {len(packed)} masks for {len(ranks)} predictions")
+    packed = _first(masks, len(ranks))
     if kind == "iomin":
         overlaps = _overlaps(packed, packed, kind)
         return _chosen(_suppress(overlaps, ranks, classes, iou_threshold), len(ranks))
@@ -179,12 +177,11 @@ def mask_non_max_merge(
     if len(args) > 2:
         raise TypeError(f"mask_non_max_merge takes 5 positional arguments, got {3 + len(args)}")
     for value in args:
-        overlap_metric = overlap_metric if isinstance(value, int) else value
+        if isinstance(value, str) or hasattr(value, "value"):
+            overlap_metric = value
     kind = _kind(overlap_metric)
     _check_threshold(iou_threshold)
-    packed = _masks(masks, "masks")
-    if len(packed) != len(predictions):
-        raise ValueError(f"masks has {len(packed)} masks for {len(predictions)} predictions")
+    packed = _first(masks, len(predictions))
     scores = predictions[:, 4]
     classes = predictions[:, 5] if predictions.shape[1] > 5 else np.zeros(len(scores))
     groups = []
@@ -235,6 +232,13 @@ def _masks(value: Any, name: str) -> Masks:
     return Masks.from_dense(array if array.dtype in (np.bool_, np.uint8) else array != 0)
 
 
+def _first(masks: Any, count: int) -> Masks:
+    packed = _masks(masks, "masks")
+    if len(packed) < count:
+        raise ValueError(f"masks has {len(packed)} masks for {count} predictions")
+    return packed[:count]
+
+
 def _rounds(masks: Masks) -> bool:
     """Whether supervision counts the pixels of such images in float32, which then holds them."""
     return masks.size[0] * masks.size[1] <= 2**24
@@ -267,6 +271,8 @@ def _ranks_and_classes(predictions: Array, threshold: float) -> tuple[Array, Arr
     if predictions.ndim != 2 or predictions.shape[1] < 5:
         raise ValueError(f"predictions is {describe(predictions)}, expected (N, 5) or (N, 6)")
     count, columns = predictions.shape
+    if columns == 5:
+        predictions = predictions.astype(np.float64)  # in which equal scores may come otherwise
     ranks = np.empty(count)
     ranks[predictions[:, 4].argsort()[::-1]] = np.arange(count, 0, -1)
     if columns == 5:

@@ -16,6 +16,9 @@ and results are those of torchvision 0.29, with these differences:
 - Arguments of a wrong type are a `TypeError` and wrong values a `ValueError`, where torchvision
   raises one of several others.
 
+Imported from here they are no drop-in for `torch.jit`, `torch.export`, `torch.fx` and
+`torch.compile(fullgraph=True)`; `pyifcn.accelerate` leaves such calls to torchvision.
+
 On a GPU `nms`, `batched_nms`, `ps_roi_pool` and `ps_roi_align` run on our CUDA kernels; the others
 refuse its tensors in one line.
 
@@ -32,6 +35,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -108,7 +112,7 @@ def masks_to_boxes(masks: Tensor) -> Tensor:
         TypeError: It is no tensor of three dimensions.
     """
     if _tensor(masks, "masks").numel() == 0:
-        return torch.zeros((0, 4), device=masks.device)
+        return torch.zeros((0, 4), dtype=torch.float32, device=masks.device)
     if masks.dtype not in (torch.bool, torch.uint8):
         masks = masks != 0
     return pyifcn.masks_to_boxes(masks)
@@ -258,10 +262,29 @@ def _batches(boxes: Any, scores: Any, idxs: Any, iou_threshold: Any) -> bool:
     return on_cpu(boxes, scores, idxs) and not idxs.is_floating_point() and len(idxs) == len(boxes)
 
 
+def _pools(
+    input: Any,  # noqa: A002
+    boxes: Any,
+    output_size: Any,
+    spatial_scale: float = 1.0,
+    sampling_ratio: int = -1,
+) -> bool:
+    """Whether a call is one that `ps_roi_pool` and `ps_roi_align` take as torchvision does."""
+    if not on_cpu(input, boxes) or isinstance(output_size, (np.ndarray, Tensor)):
+        return False
+    if isinstance(boxes, Tensor):
+        images = boxes[:, :1]
+        listed = images.is_floating_point() and not (images.frac().abs() > 0).any()
+    else:
+        listed = len(boxes) == len(input)
+    return listed and spatial_scale > 0
+
+
 def _pastes(masks: Any, boxes: Any, img_shape: Any, padding: int = 1) -> bool:
     """Whether a call is one that `paste_masks_in_image` takes as torchvision does."""
     return (
         without_gradient(masks, boxes)
+        and masks.is_floating_point()
         and masks.ndim == 4
         and masks.shape[1] == 1
         and masks.shape[2] == masks.shape[3]
@@ -274,8 +297,8 @@ REPLACEMENTS = (
     Replacement("torchvision.ops.boxes.nms", nms, on_cpu),
     Replacement("torchvision.ops.boxes.batched_nms", batched_nms, _batches),
     Replacement("torchvision.ops.boxes.masks_to_boxes", masks_to_boxes, on_cpu),
-    Replacement("torchvision.ops.ps_roi_pool.ps_roi_pool", ps_roi_pool, on_cpu),
-    Replacement("torchvision.ops.ps_roi_align.ps_roi_align", ps_roi_align, on_cpu),
+    Replacement("torchvision.ops.ps_roi_pool.ps_roi_pool", ps_roi_pool, _pools),
+    Replacement("torchvision.ops.ps_roi_align.ps_roi_align", ps_roi_align, _pools),
     Replacement(
         "torchvision.models.detection.roi_heads.paste_masks_in_image",
         paste_masks_in_image,

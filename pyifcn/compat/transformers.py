@@ -2,6 +2,8 @@
 
 These are private functions of transformers 5, under their names without the underscore. They do
 what those of `pyifcn.compat.segment_anything` do, which says how they differ from the originals.
+`image_processing_pil_sam` and `image_processing_sam3` have copies of their own, which `accelerate`
+leaves as they are.
 
 Example:
     >>> import torch
@@ -19,7 +21,7 @@ import torch
 from torch import Tensor
 
 from pyifcn.compat import segment_anything as amg
-from pyifcn.compat._covered import on_cpu, without_gradient
+from pyifcn.compat._covered import without_gradient
 from pyifcn.compat._replacement import Replacement
 
 __all__ = ["batched_mask_to_box", "compute_stability_score", "mask_to_rle", "rle_to_mask"]
@@ -47,13 +49,17 @@ def compute_stability_score(
     return amg.calculate_stability_score(masks, mask_threshold, stability_score_offset)
 
 
+def _encodes(input_mask: Any) -> bool:
+    return amg.is_bool(input_mask)
+
+
 REPLACEMENTS = tuple(
     Replacement(f"transformers.models.{module}._{ours.__name__}", ours, covers)
     for module in ("sam.image_processing_sam", "sam2.image_processing_sam2")
     for ours, covers in (
-        (mask_to_rle, on_cpu),
+        (mask_to_rle, _encodes),
         (rle_to_mask, None),
-        (batched_mask_to_box, on_cpu),
+        (batched_mask_to_box, amg.is_bool),
         (compute_stability_score, without_gradient),
     )
 )

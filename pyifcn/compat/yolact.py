@@ -265,8 +265,10 @@ class Detect:
             (above,) = torch.nonzero(of_class > conf_thresh, as_tuple=True)
             some = rows[above.cpu().numpy()]
             some[:, 4] = of_class[above].float().cpu().numpy()
-            kept = torch.tensor(sorted(cpu_nms(some, threshold)), dtype=torch.int64)
-            places.append(above[kept.to(above.device)])
+            kept = torch.tensor(
+                sorted(cpu_nms(some, threshold)), dtype=torch.int64, device=above.device
+            )
+            places.append(above[kept])
             kept_classes.append(torch.full_like(places[-1], number))
         chosen, classes = torch.cat(places), torch.cat(kept_classes)
         best, order = scores[classes, chosen].sort(descending=True, stable=True)
@@ -523,7 +525,8 @@ def _suppresses(self: Any, boxes: Any, masks: Any, scores: Any, *args: Any, **kw
     return (
         on_cpu(boxes, masks, scores)
         and boxes.dtype == scores.dtype == torch.float32
-        and boxes.shape[0] > 0
+        and boxes.ndim == scores.ndim == 2
+        and len(boxes) > 0
     )
 
 
@@ -539,7 +542,12 @@ def _postprocesses(
 ) -> bool:
     """Whether a call, under YOLACT's configuration, is one that `postprocess` takes as it does."""
     module: Any = sys.modules["layers.output_utils"]
-    cfg, found = module.cfg, det_output[batch_idx]["detection"]
+    try:
+        found = det_output[batch_idx]["detection"]
+        tensors = found["box"], found["mask"], found["proto"]
+    except (IndexError, KeyError, TypeError):
+        return False
+    cfg = module.cfg
     return (
         cfg.mask_type == module.mask_type.lincomb
         and cfg.eval_mask_branch
@@ -547,8 +555,7 @@ def _postprocesses(
         and not cfg.mask_proto_debug
         and cfg.mask_proto_mask_activation is module.activation_func.sigmoid
         and not visualize_lincomb
-        and found is not None
-        and without_gradient(found["box"], found["mask"], found["proto"])
+        and without_gradient(*tensors)
     )
 
 

@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] != "PIL":
         raise
     raise ImportError(
-        f'pyifcn.data needs {error.name}; install it with: pip install "pyifcn[models]"'
+        f'pyifcn.data needs {error.name}; install it with: pip install "pyifcn[data]"'
     ) from None
 
 __all__ = [

@@ -73,6 +73,11 @@ def decode_image(content: bytes, name: str) -> npt.NDArray[np.uint8]:
     return _decoded(content, name)
 
 
+def rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """The pixels of an image that Pillow has opened, as `read_image` gives those of a file."""
+    return _as_rgb(_turned(image, None))
+
+
 def checked_file(path: str | os.PathLike[str]) -> Path:
     """`path`, if it is a file.
 

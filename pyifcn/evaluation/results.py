@@ -14,13 +14,13 @@ import numpy.typing as npt
 from pyifcn._array import as_numpy
 from pyifcn.data.checks import DataError, check_keys, check_rle, is_number, read_json
 from pyifcn.data.files import written_whole
-from pyifcn.masks import Masks
+from pyifcn.masks import Masks, as_masks
 
 Result: TypeAlias = tuple[Masks, npt.NDArray[np.float64], npt.NDArray[np.int64]]
 
 
 def coco_results(
-    masks: Masks,
+    masks: Masks | Any,
     scores: Any,
     image_id: int | str,
     *,
@@ -30,7 +30,7 @@ def coco_results(
     """The records of one image.
 
     Args:
-        masks: N masks.
+        masks: N masks, or dense bool (N, H, W).
         scores: float (N,), an array or a tensor.
         image_id: The image's id; its file's stem where there are no annotations.
         file_name: The image's file name, kept beside the id when given.
@@ -41,7 +41,7 @@ def coco_results(
         segmentation (compressed run-length code).
 
     Raises:
-        TypeError: If category_id holds no integers.
+        TypeError: If masks are neither, or category_id holds no integers.
         ValueError: If there are not as many scores or categories as masks.
 
     Example:
@@ -50,6 +50,7 @@ def coco_results(
         [{'image_id': 7, 'category_id': 1, 'bbox': [0, 0, 3, 2], 'score': 0.5,
           'segmentation': {'size': [2, 3], 'counts': '06'}}]
     """
+    masks = as_masks(masks, "masks")
     if len(scores) != len(masks):
         raise ValueError(f"scores has {len(scores)} elements for {len(masks)} masks")
     head: dict[str, Any] = {"image_id": image_id}

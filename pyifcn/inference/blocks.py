@@ -206,11 +206,16 @@ def _files(given: str) -> list[str]:
         names = [name for name in storage.names_in(given) if name.lower().endswith(kinds)]
         shown = [name for name in names if not name.startswith(".")]
         if not shown:
-            raise ValueError(f"no images in {given}")
+            raise ValueError(f"no images in {given}{_hint(given)}")
         return [storage.join(given, name) for name in shown]
     if not storage.exists(given):
         raise ValueError(f"{given} does not exist")
     return [given]
+
+
+def _hint(folder: str) -> str:
+    inner = (storage.is_folder(storage.join(folder, name)) for name in storage.names_in(folder))
+    return ": folders in it are not searched" if any(inner) else ""
 
 
 def _rows(table: str, size: int) -> tuple[list[Rows], npt.NDArray[np.int64]]:

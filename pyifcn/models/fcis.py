@@ -20,6 +20,7 @@ from pyifcn.models.network import (
     TestSettings,
     check_categories,
     check_positive,
+    pixels_of,
     size_of,
 )
 
@@ -178,14 +179,15 @@ class FCIS(Network):
         """Finds the instances of one image; see ``Network.predict``.
 
         Args:
-            image: uint8 (H, W, 3) or float (3, H, W) in 0..1, RGB.
+            image: As ``Network.predict`` has it.
             scales: Factors by which to resize; those of ``settings`` if None.
             score_threshold: Leave out lower scores; that of ``settings`` if None.
             voting: Merge the masks of overlapping RoIs by ``pyifcn.mask_voting``; else the best
                 RoIs keep the masks of their own.
         """
-        size = size_of(image)
+        image = pixels_of(image)
         found = [self._look(level) for level in self.levels(image, scales)]
+        size = size_of(image)
         masks, boxes, scores = (torch.cat(parts) for parts in zip(*found, strict=True))
         merge = _voted if voting else _best
         merged, scores, classes = merge(masks, boxes, scores, size)

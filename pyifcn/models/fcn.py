@@ -20,6 +20,7 @@ from pyifcn.models.network import (
     TestSettings,
     check_categories,
     map_branch,
+    pixels_of,
     size_of,
 )
 
@@ -85,7 +86,7 @@ class FCN(Network):
         """What each pixel shows, averaged over the scales.
 
         Args:
-            image: uint8 (H, W, 3) or float (3, H, W) in 0..1, RGB.
+            image: As in ``predict``.
             scales: As in ``predict``.
 
         Returns:
@@ -95,6 +96,7 @@ class FCN(Network):
 
     def _planes(self, image: Image, scales: Sequence[float] | None) -> Iterator[Tensor]:
         """``probabilities``, one class after the other."""
+        image = pixels_of(image)
         levels = [
             (outputs[0].float().softmax(1), size) for outputs, _, size in self.levels(image, scales)
         ]

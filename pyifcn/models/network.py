@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,19 +13,26 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyifcn.data.images import read_image, rgb
 from pyifcn.masks import Masks
 from pyifcn.models.preprocess import preprocess as make_preprocess
 
 __all__ = ["Backbone", "Instances", "Network", "TestSettings"]
 
-Image: TypeAlias = npt.NDArray[np.uint8] | Tensor
+Pixels: TypeAlias = npt.NDArray[np.uint8] | Tensor
+Image: TypeAlias = Pixels | PIL.Image.Image | str | os.PathLike[str]
+
+_jit: Any = torch.jit
 
 # Larger images go through a backbone that tells its reach in tiles of about this side in pixels.
 _TILE = 1024
+_TOLD = ("stride", "channels")  # what a backbone says of itself
+_OVERSHOOT = 0.25  # how far resizing with cubics may leave 0..1
 
 
 class Backbone(Protocol):
@@ -138,6 +146,7 @@ class Network(nn.Module, ABC):
         settings: How the network is used.
 
     Raises:
+        TypeError: If the backbone has no ``stride`` or ``channels``.
         ValueError: If a size is not positive.
     """
 
@@ -158,6 +167,11 @@ class Network(nn.Module, ABC):
         settings: TestSettings | None,
     ) -> None:
         super().__init__()
+        if not all(isinstance(getattr(backbone, name, None), int) for name in _TOLD):
+            raise TypeError(
+                "backbone must have the integers stride and channels, which "
+                f"{type(backbone).__name__} lacks: wrap it in pyifcn.models.adapt"
+            )
         check_positive(window=window, width=width)
         self.backbone = backbone
         self.window = window
@@ -172,7 +186,12 @@ class Network(nn.Module, ABC):
         return int(cast(Backbone, self.backbone).stride)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Scores images (B, 3, H, W), RGB in 0..1, at their own size, as ``score`` does."""
+        """Scores images (B, 3, H, W), RGB in 0..1, at their own size, as ``score`` does.
+
+        Raises:
+            TypeError: If they are of another dtype or shape.
+        """
+        _check_batch(images)
         return self.score(self.preprocess.prepare(images))
 
     @abstractmethod
@@ -194,7 +213,8 @@ class Network(nn.Module, ABC):
         """Finds the instances of one image.
 
         Args:
-            image: uint8 (H, W, 3) or float (3, H, W) in 0..1, RGB.
+            image: RGB: a uint8 array (H, W, 3), a tensor (3, H, W), uint8 or float in 0..1, a PIL
+                image, or the path of a file, read by ``pyifcn.data.read_image``.
             scales: Factors by which to resize; those of ``settings`` if None.
             score_threshold: Leave out lower scores; that of ``settings`` if None.
 
@@ -203,7 +223,8 @@ class Network(nn.Module, ABC):
 
         Raises:
             TypeError: If the image is of another kind.
-            ValueError: If the image is empty or a scale not positive.
+            ValueError: If the image is empty, not in 0..1 (which a GPU is not asked) or in a file
+                that cannot be read, or a scale is not positive.
         """
 
     def segment(
@@ -223,13 +244,13 @@ class Network(nn.Module, ABC):
         """Scores one image at every scale.
 
         Args:
-            image: uint8 (H, W, 3) or float (3, H, W) in 0..1, RGB.
+            image: As in ``predict``.
             scales: Factors by which to resize; those of ``settings`` if None. Those that leave no
                 pixel are passed over.
 
         Raises:
             TypeError: If the image is of another kind.
-            ValueError: If the image is empty, a scale not positive, or every scale passed over.
+            ValueError: As ``predict``, or if every scale is passed over.
         """
         weight = next(self.parameters())
         planes = self.preprocess.prepare(_as_tensor(image).to(weight.device, weight.dtype)[None])
@@ -319,31 +340,69 @@ def _tiles(length: int, stride: int, reach: int) -> Iterator[tuple[slice, slice,
         )
 
 
-def size_of(image: Image) -> tuple[int, int]:
+def pixels_of(image: Image) -> Pixels:
+    """An array or a tensor as it is, and the pixels of a path's file or of a PIL image."""
+    if isinstance(image, (str, os.PathLike)):
+        return read_image(image)
+    if isinstance(image, PIL.Image.Image):
+        return rgb(image)
+    if not isinstance(image, (np.ndarray, Tensor)):
+        raise TypeError(
+            f"image must be an array, a tensor, a PIL image or a path, got {type(image).__name__}"
+        )
+    return image
+
+
+def size_of(image: Pixels) -> tuple[int, int]:
     """An image's height and width."""
     height, width = image.shape[:2] if isinstance(image, np.ndarray) else image.shape[-2:]
     return height, width
 
 
-def _as_tensor(image: Any) -> Tensor:
+def _as_tensor(image: Image) -> Tensor:
     """An RGB image as float (3, H, W) in 0..1."""
+    image = pixels_of(image)
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise TypeError(
                 f"image must be uint8 (H, W, 3), got {image.dtype} {tuple(image.shape)}"
             )
-        tensor = torch.tensor(image).permute(2, 0, 1).float() / 255
-    elif isinstance(image, Tensor):
-        if not image.is_floating_point() or image.ndim != 3 or image.shape[0] != 3:
+        tensor = torch.tensor(image).permute(2, 0, 1)
+    else:
+        known = image.is_floating_point() or image.dtype == torch.uint8
+        if not known or image.ndim != 3 or image.shape[0] != 3:
             raise TypeError(
-                f"image must be float (3, H, W), got {image.dtype} {tuple(image.shape)}"
+                "image must be float (3, H, W) in 0..1 or uint8 (3, H, W), "
+                f"got {image.dtype} {tuple(image.shape)}"
             )
         tensor = image
-    else:
-        raise TypeError(f"image must be an array or a tensor, got {type(image).__name__}")
     if not tensor.numel():
         raise ValueError(f"image must not be empty, got {tuple(image.shape)}")
+    if tensor.dtype == torch.uint8:
+        return tensor.float() / 255
+    _check_range(tensor)
     return tensor
+
+
+def _check_range(image: Tensor) -> None:
+    if image.device.type != "cpu":  # the host would wait for the device
+        return
+    low, high = (value.item() for value in image.aminmax())
+    if not (low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT):
+        raise ValueError(
+            f"image must be float (3, H, W) in 0..1, got values from {low:g} to {high:g}"
+        )
+
+
+def _check_batch(images: Tensor) -> None:
+    if _jit.is_tracing():  # which would record the comparisons
+        return
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images must be a tensor (B, 3, H, W), got {type(images).__name__}")
+    if not images.is_floating_point() or images.ndim != 4 or images.shape[1] != 3:
+        raise TypeError(
+            f"images must be float (B, 3, H, W), got {images.dtype} {tuple(images.shape)}"
+        )
 
 
 def _resize(planes: Tensor, scale: float) -> Tensor:

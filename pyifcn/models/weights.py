@@ -137,11 +137,14 @@ def weights_file(name_or_path: str | os.PathLike[str]) -> Path:
     """The file of weights that `load` would read.
 
     Raises:
-        FileNotFoundError: If there is none.
+        OSError: If there is none.
     """
     path = Path(name_or_path)
     if str(name_or_path) in available():
         return _FOLDER / f"{name_or_path}.safetensors"
+    inside = path / "weights.safetensors"
+    if inside.is_file():
+        raise IsADirectoryError(f"{path} is a folder: give {inside}")
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is neither a file nor one of the shipped weights ({', '.join(available())})"

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from pyifcn._array import as_numpy
 from pyifcn.masks import Masks
-from pyifcn.models.network import Image, Instances, Network, size_of
+from pyifcn.models.network import Image, Instances, Network, pixels_of, size_of
 
 if TYPE_CHECKING:
     from pyifcn.ops.propose import Proposals
@@ -77,8 +77,8 @@ class WindowNetwork(Network):
         """Proposes instances from a pyramid of rescaled images (paper, section 3.4).
 
         Args:
-            images: uint8 arrays (H, W, 3) or float tensors (3, H, W) in 0..1, RGB: one, or a
-                list, each of its own size, or a tensor (B, 3, H, W).
+            images: One as in ``predict``, or a list of them, each of its own size, or a tensor
+                (B, 3, H, W).
             scales: Factors by which to resize; those of ``settings`` if None.
             max_proposals: At most so many an image; that of ``settings`` if None.
             iou_threshold: Of the NMS on tight boxes; that of ``settings`` if None.
@@ -88,7 +88,7 @@ class WindowNetwork(Network):
 
         Raises:
             TypeError: If an image is of another kind.
-            ValueError: If an image is empty or a scale not positive.
+            ValueError: As ``predict``.
         """
         if isinstance(images, (list, tuple)) or (isinstance(images, Tensor) and images.ndim == 4):
             return [self._propose(im, scales, max_proposals, iou_threshold) for im in images]
@@ -105,7 +105,7 @@ class WindowNetwork(Network):
         """Finds the instances of one image: what ``select`` leaves of its proposals.
 
         Args:
-            image: uint8 (H, W, 3) or float (3, H, W) in 0..1, RGB.
+            image: As in ``predict``.
             scales: As in ``propose``.
             max_proposals: At most so many proposals to choose from; if None, all that score enough.
             score_threshold: Leave out lower scores; that of ``settings`` if None.
@@ -115,6 +115,7 @@ class WindowNetwork(Network):
         """
         threshold = self._score_threshold(score_threshold)
         most = self.settings.max_proposals if max_proposals is None else max_proposals
+        image = pixels_of(image)
         pyramid, size = self.pyramid(image, scales=scales), size_of(image)
         found = self.search(*pyramid, size, max_proposals=most)
         while max_proposals is None and 0 < len(found) == most and found.scores[-1] >= threshold:
@@ -148,7 +149,7 @@ class WindowNetwork(Network):
         """Scores one image at every scale, what ``propose`` searches.
 
         Args:
-            image: uint8 (H, W, 3) or float (3, H, W) in 0..1, RGB.
+            image: As in ``predict``.
             scales: As in ``propose``.
 
         Returns:
@@ -169,6 +170,7 @@ class WindowNetwork(Network):
         max_proposals: int | None,
         iou_threshold: float | None,
     ) -> Proposals[Tensor]:
+        image = pixels_of(image)
         return self.search(
             *self.pyramid(image, scales=scales),
             size_of(image),

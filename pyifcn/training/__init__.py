@@ -1,5 +1,6 @@
 """Training of the networks (needs PyTorch: ``pyifcn[models]``)."""
 
+import pyifcn.models  # noqa: F401  first, for it says what is missing
 from pyifcn.training.config import Config, preset
 from pyifcn.training.distributed import is_first
 from pyifcn.training.launch import processes

@@ -99,6 +99,7 @@ class Log:
     def __init__(
         self, folder: Path, step: int, parts: Sequence[str], tensorboard: bool = False
     ) -> None:
+        self._board = _summary_writer(folder, step) if tensorboard else None
         columns = ("step", *parts, "learning_rate", "gradient")
         path = folder / "log.csv"
         kept: list[dict[str, str]] = []
@@ -109,7 +110,6 @@ class Log:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(kept)
-        self._board = _summary_writer(folder, step) if tensorboard else None
         self._file = path.open("a", newline="")
         self._writer = csv.DictWriter(self._file, columns)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from numbers import Real
 from typing import Any
 
-__all__ = ["Config", "preset"]
+__all__ = ["CHOICES", "Config", "preset"]
 
 
-_CHOICES = {
+CHOICES = {
     "view": ("image", "crop"),
     "flip": ("horizontal", "all"),
     "optimizer": ("sgd", "adamw"),
@@ -78,6 +79,7 @@ class Config:
         save_every: Steps between checkpoints.
 
     Raises:
+        TypeError: If a value is of another type than the default.
         ValueError: If a value is not one of those named, or out of range.
     """
 
@@ -120,7 +122,9 @@ class Config:
     save_every: int = 500
 
     def __post_init__(self) -> None:
-        for name, values in _CHOICES.items():
+        for field in fields(self):
+            _check_type(field.name, getattr(self, field.name), field.default)
+        for name, values in CHOICES.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"{name} must be one of {values}, got {getattr(self, name)!r}")
         for name in ("steps", "batch", "crop", "windows", "workers", "save_every"):
@@ -142,6 +146,17 @@ class Config:
                 raise ValueError(f"{name} must be a range of positive numbers, got {low}, {high}")
         if not self.short_sides or not all(1 <= side < math.inf for side in self.short_sides):
             raise ValueError(f"short_sides must be positive numbers, got {self.short_sides}")
+
+
+def _check_type(name: str, value: Any, default: Any) -> None:
+    if isinstance(default, tuple):
+        right = isinstance(value, (tuple, list)) and all(isinstance(v, Real) for v in value)
+        kind = "a tuple of numbers"
+    else:
+        right = isinstance(value, str if isinstance(default, str) else Real)
+        kind = {str: "text", bool: "True or False"}.get(type(default), "a number")
+    if not right:
+        raise TypeError(f"{name} must be {kind}, got {value!r}")
 
 
 # What crops of few images are learned from.

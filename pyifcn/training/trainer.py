@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import os
+import platform
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -72,7 +74,7 @@ def train(
             options or data or a file that is not a checkpoint, crops are smaller than the network's
             windows, or processes were given different arguments or more of them than a batch has
             views.
-        TypeError: If the network is of a kind that cannot be trained.
+        TypeError: If the network is of a kind that cannot be trained, or data is a path.
         FloatingPointError: If the loss is not finite.
 
     Example:
@@ -82,6 +84,10 @@ def train(
         >>> config = preset("nuclei", steps=1, batch=1, precision="float32")
         >>> model = train(network("nuclei"), SyntheticNuclei(1), config, tempfile.mkdtemp())
     """
+    if isinstance(data, (str, os.PathLike)):
+        raise TypeError(
+            f"data must be samples, such as pyifcn.data.open_dataset gives, got {data!r}"
+        )
     if not len(data):
         raise ValueError("data must not be empty")
     check_joined()
@@ -94,6 +100,12 @@ def train(
     run = _Run(model, goal, config, data, folder)
     distributed.agree({**run.counts, "the network": model.kind, "the checkpoint's step": run.step})
     first = distributed.is_first()
+    if first and config.precision == "bfloat16" and run.device.type == "cpu" and _lacks_bfloat16():
+        warnings.warn(
+            "bfloat16 is slow on this CPU, which has no instructions for it: "
+            "give --precision float32",
+            stacklevel=2,
+        )
     if first and run.step:
         run.save_weights()  # the disk may have been full after the checkpoint
     with (
@@ -194,6 +206,15 @@ class _Run:
                 mean.lerp_(state[name], 1 - keep)
             else:
                 mean.copy_(state[name])
+
+
+def _lacks_bfloat16() -> bool:
+    """Whether torch says that the CPU, an x86, has no instructions for it."""
+    cpu: Any = torch.cpu
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    if platform.machine() not in ("x86_64", "AMD64") or not all(hasattr(cpu, n) for n in names):
+        return False
+    return not any(getattr(cpu, name)() for name in names)
 
 
 def _restore(part: Any, state: dict[str, Any], folder: Path) -> None:

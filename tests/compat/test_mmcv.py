@@ -161,3 +161,19 @@ def test_detectors_find_the_same(name):
     for key in before.keys():  # noqa: SIM118 - it is no dict
         torch.testing.assert_close(after[key], before[key], rtol=1e-5, atol=0)
         assert torch.equal(again[key], before[key])
+
+
+def test_calls_that_go_on():
+    theirs = from_library("mmcv.ops.nms", "nms")
+    import mmcv.ops
+
+    boxes, scores = case(33)
+    b, s = map(torch.from_numpy, (boxes, scores))
+    for arguments in ((boxes, scores.astype(float)), (boxes, s), (b, scores), (b, s.double())):
+        expected = theirs(*arguments, 0.5)
+        with pyifcn.accelerate("mmcv"):
+            got = mmcv.ops.nms(*arguments, 0.5)
+        for a, c in zip(got, expected, strict=True):
+            assert type(a) is type(c)
+            assert a.dtype == c.dtype
+            np.testing.assert_array_equal(np.asarray(a), np.asarray(c))

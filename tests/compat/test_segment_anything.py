@@ -11,6 +11,7 @@ pytest.importorskip("segment_anything", reason="segment-anything is missing")
 import torch
 from segment_anything.utils import amg as theirs
 
+import pyifcn
 from pyifcn.compat import segment_anything as ours
 
 
@@ -42,3 +43,12 @@ def test_stability(rng, dtype):
 def test_arguments(name):
     expected, got = (inspect.signature(getattr(m, name)).parameters for m in (theirs, ours))
     assert list(got) == list(expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
+def test_integers_go_on(rng, dtype):
+    masks = torch.from_numpy(rng.integers(0, 3, (3, 7, 9))).to(dtype)
+    expected = theirs.mask_to_rle_pytorch(masks), theirs.batched_mask_to_box(masks)
+    with pyifcn.accelerate("segment_anything"):
+        assert theirs.mask_to_rle_pytorch(masks) == expected[0]
+        assert torch.equal(theirs.batched_mask_to_box(masks), expected[1])

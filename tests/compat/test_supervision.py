@@ -131,3 +131,27 @@ def test_both_refuse(rng, call):
     for module in (theirs, ours):
         with pytest.raises(ValueError, match=r"\w"):
             call(module, *scene(rng, 5, 6))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_equal_scores_of_narrow_predictions(rng, dtype):
+    for columns in (5, 6):
+        for _ in range(20):
+            predictions, masks = scene(rng, 50, columns)
+            arguments = predictions.astype(dtype), masks, 0.3
+            for name in ("mask_non_max_suppression", "box_non_max_suppression"):
+                some = arguments[:: 1 if name.startswith("mask") else 2]
+                expected = getattr(theirs, name)(*some)
+                np.testing.assert_array_equal(getattr(ours, name)(*some), expected)
+
+
+@pytest.mark.filterwarnings("ignore")  # theirs, of the old order
+def test_what_is_ignored(rng):
+    predictions, masks = scene(rng, 20, 6)
+    for size in (640, np.int64(640), 640.0, None):
+        expected = theirs.mask_non_max_merge(predictions, masks, 0.3, size)
+        assert ours.mask_non_max_merge(predictions, masks, 0.3, size) == expected
+    more = np.vstack([masks, masks])
+    for name in ("mask_non_max_merge", "mask_non_max_suppression"):
+        expected = getattr(theirs, name)(predictions, more, 0.3)
+        np.testing.assert_equal(getattr(ours, name)(predictions, more, 0.3), expected)

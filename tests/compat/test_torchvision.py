@@ -298,3 +298,34 @@ def test_real_masks(shared_data):
             same("nms", boxes, torch.from_numpy(np.asarray(scores, np.float32)), 0.5)
             seen += len(masks)
     assert seen > 100
+
+
+@pytest.mark.parametrize("name", ["ps_roi_pool", "ps_roi_align"])
+def test_pooling_that_goes_on(rng, name):
+    maps = torch.from_numpy(rng.normal(size=(3, 4, 9, 9)))
+    rois = torch.from_numpy(np.hstack([[[0], [1]], rng.uniform(0, 4, (2, 2)), [[7, 8], [5, 8]]]))
+    for boxes, size, scale in (
+        ([rois[:1, 1:], rois[1:, 1:]], 2, 1.0),
+        (rois + torch.tensor([0.5, 0, 0, 0, 0]), 2, 1.0),
+        (rois, torch.tensor([2, 2]), 1.0),
+        (rois, np.array([2, 2]), 1.0),
+        (rois, 2, -1.0),
+    ):
+        expected = getattr(torchvision.ops, name)(maps, boxes, size, scale)
+        with pyifcn.accelerate("torchvision"):
+            got = getattr(torchvision.ops, name)(maps, boxes, size, scale)
+        torch.testing.assert_close(got, expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_whole_masks_go_on_to_be_pasted():
+    masks, boxes = torch.ones(1, 1, 4, 4, dtype=torch.uint8), torch.tensor([[1.0, 1, 5, 5]])
+
+    def pasted():
+        try:
+            return roi_heads.paste_masks_in_image(masks, boxes, (8, 8)).tolist()
+        except RuntimeError as error:
+            return str(error)
+
+    expected = pasted()
+    with pyifcn.accelerate("torchvision"):
+        assert pasted() == expected
