@@ -300,7 +300,7 @@ def test_the_raw_operator_refuses_what_does_not_fit(shape, count):
         torch_ops().assemble_backward(torch.ones(shape), windows, [1, 1, 300, 300], "nearest")
 
 
-def test_windows_that_another_thread_changes():
+def test_windows_that_other_threads_change():
     maps, windows = np.zeros((1, 1, 64, 64), np.float32), np.zeros((50_000, 3), np.int64)
     stop = threading.Event()
 

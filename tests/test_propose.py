@@ -395,13 +395,19 @@ def test_bad_input(change, error, message):
         pyifcn.propose(**arguments)
 
 
+def one_proposal():
+    maps = np.full((1, 4, 16, 16), -1, np.float32)
+    maps[:, :, 5:9, 6:10] = 1
+    objectness = np.zeros((1, 16, 16), np.float32)
+    objectness[0, 7, 8] = 2
+    (found,) = pyifcn.propose([maps], [objectness], strides=[8], image_size=(120, 128), size=6)
+    assert len(found[:1].masks) == 1
+    return found[:1]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"windows": np.array([[1_000_000, 7, 8]])}, "of level 1000000, expected one of 1"),
-        ({"windows": np.array([[-1, 7, 8]])}, "of level -1, expected one of 1"),
-        ({"windows": np.array([[0, 16, 8]])}, r"at \(16, 8\), expected inside maps of 16 x 16"),
-        ({"windows": np.array([[0, 7, -1]])}, r"at \(7, -1\), expected inside"),
         ({"windows": np.zeros((2, 3), np.int64)}, r"expected \(1, 3\): level, y, x"),
         ({"windows": np.zeros((1, 2), np.int64)}, r"expected \(1, 3\): level, y, x"),
         ({"logits": np.zeros((3, 6, 6), np.float32)}, r"expected \(3, 3\): level, y, x"),
@@ -412,12 +418,19 @@ def test_bad_input(change, error, message):
     ],
 )
 def test_masks_of_changed_proposals(change, message):
-    maps = np.full((1, 4, 16, 16), -1, np.float32)
-    maps[:, :, 5:9, 6:10] = 1
-    objectness = np.zeros((1, 16, 16), np.float32)
-    objectness[0, 7, 8] = 2
-    (found,) = pyifcn.propose([maps], [objectness], strides=[8], image_size=(120, 128), size=6)
-    best = found[:1]
-    assert len(best.masks) == 1
     with pytest.raises(ValueError, match=message):
-        replace(best, **change).masks  # noqa: B018
+        replace(one_proposal(), **change).masks  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("window", "message"),
+    [
+        ([1_000_000, 7, 8], "of level 1000000, expected one of 1"),
+        ([-1, 7, 8], "of level -1, expected one of 1"),
+        ([0, 16, 8], r"at \(16, 8\), expected inside maps of 16 x 16"),
+        ([0, 7, -1], r"at \(7, -1\), expected inside"),
+    ],
+)
+def test_bad_input_of_masks_outside(window, message):
+    with pytest.raises(ValueError, match=message):
+        replace(one_proposal(), windows=np.array([window])).masks  # noqa: B018
