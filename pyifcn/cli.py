@@ -534,7 +534,7 @@ def _config_option(field: dataclasses.Field[Any], text: str) -> click.Option:
     "--width",
     type=click.IntRange(1),
     metavar="N",
-    help="Channels inside the head, if not 64 on the residual backbone, 128 on SqueezeNet's "
+    help="Channels inside the head, if not 64 or 96 on the residual backbones, 128 on SqueezeNet's "
     "pyramid and 512 on others.",
 )
 @click.option("--tensorboard", is_flag=True, help="Log to TensorBoard as well.")

@@ -73,6 +73,19 @@ def test_windows_outside_the_maps_are_nan(dtype):
     assert torch.equal(got, expected)
 
 
+@no_kernels
+def test_masks_of_windows_outside_the_maps_are_empty():
+    maps = [torch.ones(1, 4, 16, 16, device=DEVICE)]
+    objectness = [torch.ones(1, 16, 16, device=DEVICE)]
+    (found,) = pyifcn.propose(
+        maps, objectness, strides=[8], image_size=(128, 128), size=6, iou_threshold=1
+    )
+    outside = [[0, 7, 8], [1, 7, 8], [-1, 7, 8], [2**62, 0, 0], [0, 16, 8], [0, 7, -1]]
+    windows = torch.tensor(outside, device=DEVICE)
+    changed = dataclasses.replace(found[: len(windows)], windows=windows)
+    assert (changed.masks.area > 0).tolist() == [True] + [False] * 5
+
+
 POOLING = {
     "pool": lambda maps, boxes: pyifcn.ps_roi_pool(maps, boxes, 3, 0.25),
     "align": lambda maps, boxes: pyifcn.ps_roi_align(maps, boxes, 3, 0.25),

@@ -383,13 +383,14 @@ def test_files_of_impossible_networks_are_refused(model, tmp_path, name, value):
 
 
 def test_shipped_weights_are_small():
-    assert available() == ["nuclei", "photos"]
+    assert available() == ["nuclei", "nuclei_large", "photos"]
     for file in (Path(pyifcn.__file__).parent / "weights").glob("*.safetensors"):
         assert file.stat().st_size <= 8_000_000
 
 
-def test_shipped_weights_find_nuclei():
-    model = load("nuclei")
+@pytest.mark.parametrize("weights", ["nuclei", "nuclei_large"])
+def test_shipped_weights_find_nuclei(weights):
+    model = load(weights)
     data = SyntheticNuclei(2, size=(128, 160), seed=5)
     found = [model.segment(sample.image) for sample in data]
     quality = detection_quality(found, list(data))

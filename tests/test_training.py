@@ -22,7 +22,7 @@ import pyifcn
 from pyifcn.data import CocoInstances, Sample, SyntheticNuclei, write_coco
 from pyifcn.masks import Masks
 from pyifcn.models import InstanceFCN, ResidualPyramid, load, save
-from pyifcn.training import Config, preset, train, trainer
+from pyifcn.training import Config, network, preset, train, trainer
 from pyifcn.training.checkpoint import write_checkpoint
 from pyifcn.training.copy_paste import View, copy_paste
 from pyifcn.training.loss import negatives, window_loss
@@ -251,6 +251,17 @@ def test_gradients_reach_every_weight():
     parts = window_loss(*model.score(planes[None]), [windows], config, masks_at=model.masks_at)
     parts["loss"].backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_the_large_residual_backbone_is_used_as_the_small_one():
+    small, large = network("nuclei"), network("nuclei", "residual_large")
+    assert (large.settings, large.stride) == (small.settings, small.stride)
+    assert type(large.preprocess) is type(small.preprocess)
+    sizes = [sum(p.numel() for p in model.parameters()) for model in (small, large)]
+    assert 2 * sizes[0] < sizes[1] < 3 * sizes[0]
+    assert network("paper", "residual_large").settings != large.settings
+    with pytest.raises(ValueError, match="residual_large has no published weights"):
+        network("nuclei", "residual_large", pretrained="a.npz")
 
 
 @pytest.mark.parametrize("name", ["nuclei", "paper", "photos"])

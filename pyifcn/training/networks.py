@@ -43,7 +43,9 @@ _PHOTOS = TestSettings(
     mask_iou=0.3,
     mask_overlap=0.5,
 )
-_WIDTHS = {"residual": 64, "squeezenet_pyramid": 128}
+_WIDTHS = {"residual": 64, "residual_large": 96, "squeezenet_pyramid": 128}
+# Channels of the stages of residual backbones, and of what they give.
+_RESIDUAL = {"residual": ((32, 64, 96, 128), 48), "residual_large": ((48, 96, 144, 192), 64)}
 # The backbone of each preset, and how a network on it is used.
 _PRESETS = {
     "paper": ("squeezenet", TestSettings()),
@@ -69,15 +71,15 @@ def network(
         preset: "nuclei", for microscopy: a residual pyramid that looks at brightness alone;
             "shapes": the same that looks at colours; "photos": a pyramid on SqueezeNet; or
             "paper", its network on SqueezeNet or VGG-16.
-        backbone: "residual", "squeezenet", "squeezenet_pyramid" or "vgg16" instead of the preset's
-            own.
+        backbone: "residual", "residual_large", "squeezenet", "squeezenet_pyramid" or "vgg16"
+            instead of the preset's own.
         pretrained: A file of the backbone's weights: ``.npz`` for SqueezeNet, whose pyramid then
             leaves them as they are; torchvision's ``vgg16`` state dict for VGG-16.
         head: "instance_fcn", "deep_mask", "fcn" or "fcis". SqueezeNet has stride 16 under FCIS, as
             its paper has it, and else 8.
         grid: K of InstanceFCN.
-        width: Channels inside the head, if not 64 on the residual backbone, 128 on SqueezeNet's
-            pyramid and 512 on others.
+        width: Channels inside the head, if not 64 and 96 on the residual backbones, 128 on
+            SqueezeNet's pyramid and 512 on others.
         categories: Names by the data set's ids, which FCN and FCIS must have.
 
     Raises:
@@ -96,8 +98,8 @@ def network(
     chosen = backbone or own
     trunk = _trunk(chosen, pretrained, 2 if preset == "nuclei" else 3, 16 if head == "fcis" else 8)
     width = width or _WIDTHS.get(chosen, 512)
-    preprocess = "percentile" if preset == "nuclei" and chosen == "residual" else "rgb"
-    if chosen != own:
+    preprocess = "percentile" if preset == "nuclei" and chosen in _RESIDUAL else "rgb"
+    if chosen != own and not {chosen, own} <= _RESIDUAL.keys():
         settings = TestSettings()
     if head == "instance_fcn":
         return InstanceFCN(trunk, grid, width=width, preprocess=preprocess, settings=settings)
@@ -122,10 +124,11 @@ def _few_scales(settings: TestSettings) -> TestSettings:
 def _trunk(
     name: str, pretrained: str | os.PathLike[str] | None, channels: int, stride: Literal[8, 16]
 ) -> nn.Module:
-    if name == "residual":
+    if name in _RESIDUAL:
         if pretrained is not None:
-            raise ValueError("pretrained: the residual backbone has no published weights")
-        return ResidualPyramid(channels, widths=(32, 64, 96, 128))
+            raise ValueError(f"pretrained: the backbone {name} has no published weights")
+        widths, features = _RESIDUAL[name]
+        return ResidualPyramid(channels, widths, channels=features)
     if name == "squeezenet":
         return SqueezeNet.from_npz(pretrained, stride) if pretrained else SqueezeNet(stride)
     if name == "squeezenet_pyramid":
@@ -133,5 +136,6 @@ def _trunk(
     if name == "vgg16":
         return VGG16.from_torchvision(pretrained) if pretrained else VGG16()
     raise ValueError(
-        f"backbone must be 'residual', 'squeezenet', 'squeezenet_pyramid' or 'vgg16', got {name!r}"
+        "backbone must be 'residual', 'residual_large', 'squeezenet', 'squeezenet_pyramid' or "
+        f"'vgg16', got {name!r}"
     )
