@@ -26,17 +26,21 @@ def test_types_are_shipped(name):
 
 
 @pytest.mark.parametrize("module", ["pyifcn.data", "pyifcn.plot"])
-def test_modules_name_what_installs_pillow(module):
+def test_modules_name_what_installs_pillow(module, tmp_path):
     code = f"import sys; sys.modules['PIL'] = None; import {module}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     hint = f'ImportError: {module} needs PIL; install it with: pip install "pyifcn[data]"'
     assert done.stderr.splitlines()[-1] == hint
 
 
 @pytest.mark.parametrize("module", ["pyifcn.models", "pyifcn.training", "pyifcn.comparison"])
-def test_modules_name_what_installs_torch(module):
+def test_modules_name_what_installs_torch(module, tmp_path):
     code = f"import sys, pyifcn; sys.modules['torch'] = None; import {module}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     hint = 'ImportError: pyifcn.models needs torch; install it with: pip install "pyifcn[models]"'
     assert done.stderr.splitlines()[-1] == hint
 
