@@ -1,6 +1,7 @@
 // What the bindings of rendering check in both modules. Where the windows are is not looked at here.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <vector>
